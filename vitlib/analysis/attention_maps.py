@@ -1,0 +1,58 @@
+"""The attention that a model uses, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import paddle
+
+from ..models import VisionTransformer
+
+
+def attention_maps(
+    model: VisionTransformer, images: Any, layers: int | Sequence[int] | None = None
+) -> list[paddle.Tensor]:
+    """The attention weights of chosen blocks: one [B, heads, N, N] a layer, in the order asked for.
+
+    N counts all tokens (class, distillation, registers, patches row by row); row i holds the weights with which token i
+    reads the others and sums to 1. The numbers are those that `forward` uses in evaluation, also where a subclass
+    overrides `attend`. The model is left as it was: mode of every layer, random state, no gradients kept.
+
+    images: a tensor [B, C, H, W], or whatever `model.preprocess` takes (paths, Pillow images, arrays).
+    layers: indices (negative ones count from the end), a count n for the last n blocks, or None for all.
+
+    Raises ValueError for a layer that is not there, TypeError for an attention without `attention_weights`, and what
+    the model raises for images that do not fit.
+    """
+    if not isinstance(images, paddle.Tensor):
+        images = model.preprocess(images)
+    indices = model._layer_indices(layers)
+    found: dict[int, paddle.Tensor] = {}
+
+    def record(index: int) -> Any:
+        def hook(attention: Any, inputs: tuple[paddle.Tensor, ...]) -> None:
+            found[index] = attention.attention_weights(inputs[0])
+
+        return hook
+
+    hooks = []
+    modes = [(layer, layer.training) for layer in model.sublayers(include_self=True)]
+    try:
+        for index in sorted(set(indices)):
+            attention = model.blocks[index].attn
+            if not hasattr(attention, "attention_weights"):
+                raise TypeError(
+                    f"block {index} uses {type(attention).__name__}, which has no attention_weights(x) "
+                    "[B, heads, N, N]; derive it from vitlib.MultiHeadAttention or add the method"
+                )
+            hooks.append(attention.register_forward_pre_hook(record(index)))
+        model.eval()
+        with paddle.no_grad():
+            model.intermediates(images, [max(indices)])
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for layer, training in modes:
+            layer.training = training
+    return [found[index] for index in indices]

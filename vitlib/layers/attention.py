@@ -1,0 +1,129 @@
+"""Multi-head self-attention (ViT paper, appendix A, equations 5 to 8)."""
+
+from __future__ import annotations
+
+import math
+
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+
+from .initialization import linear
+
+
+class MultiHeadAttention(nn.Layer):
+    """[q, k, v] = x·U_qkv (eq. 5); A = softmax(q·kᵀ/√d) (eq. 6); heads A·v (eq. 7), concatenated and projected (eq. 8).
+
+    Research code overrides one of the steps: `project_qkv`, `attend`, `merge`.
+
+    Args:
+        embed_dim: width D of the tokens.
+        num_heads: heads H; each is d = D / H wide.
+        qkv_bias: whether the projection to q, k, v has a bias.
+        qk_norm: whether q and k are normalised over d before the product (ViT-22B, arXiv 2302.05442).
+        attn_drop: dropout probability on the attention weights.
+        proj_drop: dropout probability after the output projection.
+        norm_class: the norm of `qk_norm`, called as `norm_class(d, epsilon=norm_eps)`.
+        norm_eps: its epsilon.
+        fused: use `paddle.nn.functional.scaled_dot_product_attention`; otherwise the weights are computed explicitly.
+            Both give the same numbers.
+        weight_init: a scheme of `vitlib.layers.initialization.SCHEMES`.
+
+    Raises ValueError when num_heads does not divide embed_dim.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        *,
+        qkv_bias: bool = True,
+        qk_norm: bool = False,
+        attn_drop: float = 0.0,
+        proj_drop: float = 0.0,
+        norm_class: type[nn.Layer] = nn.LayerNorm,
+        norm_eps: float = 1e-6,
+        fused: bool = True,
+        weight_init: str = "timm",
+    ) -> None:
+        super().__init__()
+        if num_heads < 1 or embed_dim % num_heads:
+            raise ValueError(
+                f"num_heads={num_heads} does not divide embed_dim={embed_dim}; choose a divisor of the width"
+            )
+        self.embed_dim, self.num_heads, self.head_dim = embed_dim, num_heads, embed_dim // num_heads
+        self.attn_drop, self.fused = attn_drop, fused
+        self.qkv = linear(embed_dim, 3 * embed_dim, weight_init, kind="qkv", bias=qkv_bias)
+        self.q_norm = norm_class(self.head_dim, epsilon=norm_eps) if qk_norm else nn.Identity()
+        self.k_norm = norm_class(self.head_dim, epsilon=norm_eps) if qk_norm else nn.Identity()
+        self.proj = linear(embed_dim, embed_dim, weight_init)
+        self.proj_drop = nn.Dropout(proj_drop)
+
+    def project_qkv(self, x: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]:
+        """x: [B, N, D] -> q, k, v, each [B, N, H, d]; q and k normalised when `qk_norm`."""
+        qkv = self.qkv(x).reshape([0, 0, 3, self.num_heads, self.head_dim])
+        q, k, v = qkv.unbind(axis=2)
+        return self.q_norm(q), self.k_norm(k), v
+
+    def attend(
+        self, q: paddle.Tensor, k: paddle.Tensor, v: paddle.Tensor, mask: paddle.Tensor | None = None
+    ) -> paddle.Tensor:
+        """softmax(q·kᵀ/√d + mask)·v: q, k, v [B, N, H, d] -> [B, N, H, d].
+
+        mask: broadcastable to [B, H, N, N]; boolean (True takes part) or added to the logits.
+        """
+        drop = self.attn_drop if self.training else 0.0
+        if self.fused:
+            return F.scaled_dot_product_attention(
+                query=q, key=k, value=v, attn_mask=_additive(mask, q), dropout_p=drop, training=self.training
+            )
+        weights = F.dropout(self._softmax(q, k, mask), drop, training=self.training)
+        return (weights @ v.transpose([0, 2, 1, 3])).transpose([0, 2, 1, 3])
+
+    def merge(self, heads: paddle.Tensor) -> paddle.Tensor:
+        """Concatenate the heads and project: [B, N, H, d] -> [B, N, D]."""
+        return self.proj_drop(self.proj(heads.flatten(2)))
+
+    def forward(self, x: paddle.Tensor, mask: paddle.Tensor | None = None) -> paddle.Tensor:
+        """x: [B, N, D] -> [B, N, D]; mask as in `attend`."""
+        q, k, v = self.project_qkv(x)
+        return self.merge(self.attend(q, k, v, mask=mask))
+
+    def attention_weights(self, x: paddle.Tensor, mask: paddle.Tensor | None = None) -> paddle.Tensor:
+        """The weights with which `forward` mixes the values of x [B, N, D]: [B, H, N, N], rows are queries.
+
+        A subclass with its own `attend` gets the weights that its `attend` uses: whatever is linear in the values
+        shows its matrix when the values are the rows of an identity. Dropout is left out.
+        """
+        q, k, _ = self.project_qkv(x)
+        if type(self).attend is MultiHeadAttention.attend:
+            return self._softmax(q, k, mask)
+        training, self.training = self.training, False
+        try:
+            return self._probe(q, k, mask)
+        finally:
+            self.training = training
+
+    def _softmax(self, q: paddle.Tensor, k: paddle.Tensor, mask: paddle.Tensor | None) -> paddle.Tensor:
+        """softmax(q·kᵀ/√d + mask): [B, N, H, d] twice -> [B, H, N, N]."""
+        q, k = q.transpose([0, 2, 1, 3]), k.transpose([0, 2, 1, 3])
+        logits = paddle.matmul(q * (1 / math.sqrt(self.head_dim)), k, transpose_y=True)
+        mask = _additive(mask, q)
+        return F.softmax(logits if mask is None else logits + mask, axis=-1)
+
+    def _probe(self, q: paddle.Tensor, k: paddle.Tensor, mask: paddle.Tensor | None) -> paddle.Tensor:
+        """The matrix of an overridden `attend`, d columns at a time, so that v keeps the shape it expects."""
+        b, n, h, d = q.shape
+        identity = paddle.eye(n, -(-n // d) * d, dtype=q.dtype)
+        columns = []
+        for start in range(0, n, d):
+            values = identity[:, start : start + d].reshape([1, n, 1, d]).expand([b, n, h, d])
+            columns.append(self.attend(q, k, values, mask=mask)[..., : n - start])
+        return paddle.concat(columns, axis=-1).transpose([0, 2, 1, 3])
+
+
+def _additive(mask: paddle.Tensor | None, like: paddle.Tensor) -> paddle.Tensor | None:
+    """A boolean mask as numbers to add to the logits: Paddle 3.0 refuses booleans on the CPU."""
+    if mask is None or mask.dtype != paddle.bool:
+        return mask
+    return paddle.where(mask, paddle.zeros([], like.dtype), paddle.full([], -1e30, like.dtype))

@@ -1,0 +1,159 @@
+"""Image to patch tokens (ViT paper, §3.1, equation 1: x_p·E, without the class token and the positions)."""
+
+from __future__ import annotations
+
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+
+from .initialization import attr
+
+Size = int | tuple[int, int]
+
+
+def to_pair(size: Size, name: str = "size") -> tuple[int, int]:
+    """An int or (height, width) as (height, width). Raises ValueError for anything else, or for values below 1."""
+    pair = (size, size) if isinstance(size, int) else size
+    good = isinstance(pair, (tuple, list)) and len(pair) == 2
+    if not good or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in pair):
+        raise ValueError(f"{name}={size!r}: expected a positive int or a pair (height, width) of them")
+    return tuple(pair)
+
+
+def grid_of(img_size: tuple[int, int], patch_size: tuple[int, int], pad: bool = False) -> tuple[int, int]:
+    """The patch grid (rows, columns) of an image of (height, width).
+
+    Raises ValueError when the image holds no patch, or no whole number of patches and `pad` is off.
+    """
+    for side, patch, name in zip(img_size, patch_size, ("height", "width"), strict=True):
+        if side < patch and not pad:
+            raise ValueError(f"an image of {by(img_size)} is smaller than one patch of {by(patch_size)}")
+        if side % patch and not pad:
+            nearest = max(patch, round(side / patch) * patch)
+            raise ValueError(
+                f"an image of {by(img_size)} does not divide into patches of {by(patch_size)}: its {name} {side} "
+                f"is not a multiple of {patch}. Use {nearest}, or dynamic_img_pad=True to pad to the grid"
+            )
+    return tuple(-(-side // patch) for side, patch in zip(img_size, patch_size, strict=True))
+
+
+def by(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
+
+
+class PatchEmbed(nn.Layer):
+    """Cut images into patches and project each linearly: [B, C, H, W] -> [B, N, D], N = (H/P)·(W/P), row by row.
+
+    It is a convolution whose kernel and stride are the patch. Sizes are an int or (height, width).
+
+    Args:
+        img_size: the image size it expects.
+        patch_size: the size of a patch.
+        in_chans: channels C of an image.
+        embed_dim: width D of a token.
+        bias: whether the projection has a bias.
+        flatten: give [B, N, D]; otherwise the map [B, D, H/P, W/P].
+        dynamic_img_size: accept images of any size that the patch divides.
+        dynamic_img_pad: pad images with zeros at the right and bottom to a multiple of the patch.
+        weight_init: a scheme of `vitlib.layers.initialization.SCHEMES`.
+
+    Raises ValueError for sizes that do not fit each other; in the call, TypeError for what is not a floating-point
+    tensor and ValueError for a wrong rank, channel count or image size and for an empty batch.
+    """
+
+    def __init__(
+        self,
+        img_size: Size = 224,
+        patch_size: Size = 16,
+        in_chans: int = 3,
+        embed_dim: int = 768,
+        *,
+        bias: bool = True,
+        flatten: bool = True,
+        dynamic_img_size: bool = False,
+        dynamic_img_pad: bool = False,
+        weight_init: str = "timm",
+    ) -> None:
+        super().__init__()
+        self.patch_size = to_pair(patch_size, "patch_size")
+        self.in_chans, self.embed_dim, self.flatten = in_chans, embed_dim, flatten
+        self.dynamic_img_size, self.dynamic_img_pad = dynamic_img_size, dynamic_img_pad
+        self.set_image_size(img_size)
+        fan_in = in_chans * self.patch_size[0] * self.patch_size[1]
+        self.proj = nn.Conv2D(
+            in_chans,
+            embed_dim,
+            kernel_size=self.patch_size,
+            stride=self.patch_size,
+            weight_attr=attr(weight_init, "patch", fan_in, embed_dim),
+            bias_attr=attr(weight_init, "patch_bias", fan_in, embed_dim) if bias else False,
+        )
+
+    def set_image_size(self, img_size: Size) -> None:
+        """Expect another image size from now on. Raises ValueError when it does not fit the patch."""
+        img_size = to_pair(img_size, "img_size")
+        self.grid_size = grid_of(img_size, self.patch_size, self.dynamic_img_pad)
+        self.img_size = img_size
+
+    @property
+    def num_patches(self) -> int:
+        """N for the expected image size."""
+        return self.grid_size[0] * self.grid_size[1]
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """x: [B, C, H, W] -> [B, N, D], or [B, D, H/P, W/P] with flatten=False"""
+        self.check(x)
+        if self.dynamic_img_pad:
+            x = self.pad(x)
+        x = self.proj(x)  # [B, D, H/P, W/P]
+        return x.flatten(2).transpose([0, 2, 1]) if self.flatten else x
+
+    def grid_for(self, x: paddle.Tensor) -> tuple[int, int] | tuple[paddle.Tensor, paddle.Tensor]:
+        """The patch grid (rows, columns) of images [B, C, H, W]; scalar tensors where a graph leaves H or W open."""
+        rows, columns = self.patch_size
+        return (x.shape[2] + rows - 1) // rows, (x.shape[3] + columns - 1) // columns
+
+    def pad(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Zeros at the right and bottom, enough for the last patch of any size; the convolution leaves out the surplus."""
+        return F.pad(x, [0, self.patch_size[1] - 1, 0, self.patch_size[0] - 1])
+
+    @paddle.jit.not_to_static
+    def check(self, x: paddle.Tensor) -> None:
+        """Refuse what cannot be embedded, with a sentence; sizes of -1 are those a traced graph leaves open."""
+        if not hasattr(x, "stop_gradient"):
+            raise TypeError(
+                f"expected a paddle.Tensor [B, C, H, W], found {type(x).__name__}; "
+                "a vitlib.Preprocess makes one from a photo"
+            )
+        shape = list(x.shape)
+        if len(shape) != 4:
+            raise ValueError(f"expected images [B, C, H, W], found a tensor of rank {len(shape)} with shape {shape}")
+        if "float" not in str(x.dtype):
+            raise TypeError(
+                f"expected floating-point images, found {x.dtype}; normalise first (vitlib.Preprocess does), "
+                "or convert with .astype('float32')"
+            )
+        if shape[0] == 0:
+            raise ValueError(f"expected at least one image, found an empty batch with shape {shape}")
+        if shape[1] != self.in_chans:
+            raise ValueError(
+                f"expected images with in_chans={self.in_chans} channels, found {shape[1]} "
+                f"(shape {shape}, read as [B, C, H, W])"
+            )
+        self.check_size(tuple(shape[2:]))
+
+    def check_size(self, size: tuple[int, int]) -> None:
+        """Raises ValueError when images of this size (-1: open until run time) are not accepted."""
+        if self.dynamic_img_size:
+            if -1 not in size:
+                grid_of(size, self.patch_size, self.dynamic_img_pad)
+        elif -1 in size:
+            raise ValueError(
+                f"this model takes images of {by(self.img_size)} alone, but the graph leaves height or width open; "
+                "build it with dynamic_img_size=True, or trace it with that size"
+            )
+        elif size != self.img_size:
+            raise ValueError(
+                f"expected images of {by(self.img_size)}, found {by(size)}; build the model with "
+                f"dynamic_img_size=True to accept any size, or call set_image_size({size}) to change it once"
+            )

@@ -1,0 +1,358 @@
+"""The Vision Transformer (arXiv 2010.11929): patches, prefix tokens and positions, encoder blocks, norm, pool, head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from ..images import Preprocess
+from ..layers import EncoderBlock, PatchEmbed, resample_positions, sincos_positions
+from ..layers.initialization import attr, linear
+from ..layers.patch_embed import Size, grid_of, to_pair
+from .config import ViTConfig
+from .pickling import Copyable
+
+
+class VisionTransformer(Copyable, nn.Layer):
+    """Images [B, C, H, W] -> logits [B, num_classes] (ViT paper, §3.1, equations 1 to 4).
+
+    Made from a config, from options, or from both: `VisionTransformer(get_config("ViT-B/16"), num_classes=10)`.
+    Options are the fields of `ViTConfig`. Parts are swapped in a subclass by the class attributes `patch_embed_class`,
+    `block_class` and `norm_class`; parameter names are timm's.
+
+    Raises ValueError or TypeError as `ViTConfig` does, and ValueError for a config with a distillation token, which
+    `DeiT` takes. A call raises ValueError or TypeError for images that do not fit (see `PatchEmbed`), and RuntimeError
+    while parameters of a model built under `paddle.LazyGuard` have no values.
+    """
+
+    patch_embed_class: type[nn.Layer] = PatchEmbed
+    block_class: type[nn.Layer] = EncoderBlock
+    norm_class: type[nn.Layer] = nn.LayerNorm
+
+    def __init__(self, config: ViTConfig | None = None, **overrides: Any) -> None:
+        super().__init__()
+        if not isinstance(config, (ViTConfig, type(None))):
+            raise TypeError(
+                f"expected a ViTConfig, found {config!r}; create_model(name) builds a preset, get_config(name) gives "
+                "its config"
+            )
+        config = self._own_config((config or ViTConfig()).replace(**overrides))
+        self.config = config
+        self.load_report = None
+        self.recompute = False
+        init, width = config.weight_init, config.embed_dim
+
+        self.patch_embed = self.patch_embed_class(
+            config.img_size,
+            config.patch_size,
+            config.in_chans,
+            width,
+            bias=config.patch_bias,
+            dynamic_img_size=config.dynamic_img_size,
+            dynamic_img_pad=config.dynamic_img_pad,
+            weight_init=init,
+        )
+        counts = {
+            "cls_token": config.class_token,
+            "dist_token": config.distillation_token,
+            "reg_token": config.reg_tokens,
+        }
+        self._prefix_names = [name for name, count in counts.items() if count]
+        self.num_prefix_tokens = config.num_prefix_tokens
+        for name in self._prefix_names:
+            token = self.create_parameter([1, int(counts[name]), width], attr=attr(init, name, width, width))
+            self.add_parameter(name, token)
+        if config.pos_embed != "none":
+            self.pos_embed = self._position_table()
+        self.pos_drop = nn.Dropout(config.pos_drop_rate)
+        self.norm_pre = self._norm(config.pre_norm)
+        self.blocks = nn.LayerList(
+            [
+                self.block_class(
+                    width,
+                    config.num_heads,
+                    config.mlp_ratio,
+                    qkv_bias=config.qkv_bias,
+                    qk_norm=config.qk_norm,
+                    attn_drop=config.attn_drop_rate,
+                    proj_drop=config.proj_drop_rate,
+                    init_values=config.init_values,
+                    drop_path=rate,
+                    activation=config.activation,
+                    norm_eps=config.norm_eps,
+                    fused_attn=config.fused_attn,
+                    weight_init=init,
+                )
+                for rate in drop_path_rates(config)
+            ]
+        )
+        after_pool = config.global_pool == "avg" if config.fc_norm is None else config.fc_norm
+        self.norm = self._norm(not after_pool)
+        self.fc_norm = self._norm(after_pool)
+        self.pre_logits = nn.Identity()
+        if config.pre_logits:
+            self.pre_logits = nn.Sequential(("fc", linear(width, config.pre_logits, init)), ("act", nn.Tanh()))
+        self.head_drop = nn.Dropout(config.drop_rate)
+        self.head = self._make_head()
+        self._unfilled = any(not p._is_initialized() for p in self.parameters())
+
+    # Building
+
+    def _own_config(self, config: ViTConfig) -> ViTConfig:
+        """The config as this class takes it."""
+        if config.distillation_token:
+            raise ValueError(
+                "this config has a distillation token, and VisionTransformer has no second head to train it: use "
+                "vitlib.DeiT, or create_model, which picks the class; or replace(distillation_token=False)"
+            )
+        return config
+
+    def _norm(self, present: bool) -> nn.Layer:
+        return self.norm_class(self.config.embed_dim, epsilon=self.config.norm_eps) if present else nn.Identity()
+
+    def _make_head(self) -> nn.Layer:
+        """A classifier of config.num_classes classes, or nothing for 0."""
+        config = self.config
+        if not config.num_classes:
+            return nn.Identity()
+        width = config.pre_logits or config.embed_dim
+        return linear(width, config.num_classes, config.weight_init, kind="head", bias_kind="head_bias")
+
+    def _position_table(self) -> paddle.Tensor:
+        """[1, P + N, D], or [1, N, D] with no_embed_class; sin-cos tables are not trained."""
+        config, width = self.config, self.config.embed_dim
+        grid = self.patch_embed.grid_size
+        rows = 0 if config.no_embed_class else config.num_prefix_tokens
+        shape = [1, rows + grid[0] * grid[1], width]
+        if config.pos_embed == "learned":
+            return self.create_parameter(shape, attr=attr(config.weight_init, "pos_embed", width, width))
+        table = np.zeros(shape, "float32")
+        table[0, rows:] = sincos_positions(grid, width)
+        fixed = paddle.ParamAttr(initializer=nn.initializer.Assign(table), trainable=False)
+        return self.create_parameter(shape, attr=fixed)
+
+    # The forward pass
+
+    def embed(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Equation 1: images [B, C, H, W] -> prefix and patch tokens with their positions [B, P + N, D]."""
+        self._check_filled()
+        patches = self.patch_embed(x)  # [B, N, D]
+        positions = self._positions(self.patch_embed.grid_for(x))
+        if self.config.no_embed_class and positions is not None:
+            patches, positions = patches + positions, None
+        tokens = patches
+        if self._prefix_names:
+            prefix = paddle.concat([getattr(self, name) for name in self._prefix_names], axis=1)  # [1, P, D]
+            tokens = paddle.concat([prefix + paddle.zeros_like(patches[:, :1]), patches], axis=1)
+        if positions is not None:
+            tokens = tokens + positions
+        return self.norm_pre(self._drop_patches(self.pos_drop(tokens)))
+
+    def _positions(self, grid: tuple[int, int]) -> paddle.Tensor | None:
+        if self.config.pos_embed == "none":
+            return None
+        return resample_positions(self.pos_embed, self.patch_embed.grid_size, grid, self.config.position_resize)
+
+    def _drop_patches(self, tokens: paddle.Tensor) -> paddle.Tensor:
+        """In training, keep a random share of each sample's patches (arXiv 2212.00794), and every prefix token."""
+        rate, num_prefix = self.config.patch_drop_rate, self.num_prefix_tokens
+        if not self.training or rate == 0:
+            return tokens
+        prefix, patches = tokens[:, :num_prefix], tokens[:, num_prefix:]
+        keep = max(1, int(patches.shape[1] * (1 - rate)))
+        order = paddle.argsort(paddle.rand(patches.shape[:2]), axis=1)[:, :keep]
+        patches = paddle.take_along_axis(patches, order.unsqueeze(-1), axis=1)
+        return paddle.concat([prefix, patches], axis=1) if num_prefix else patches
+
+    def _run_block(self, block: nn.Layer, tokens: paddle.Tensor, mask: paddle.Tensor | None) -> paddle.Tensor:
+        options = {} if mask is None else {"mask": mask}
+        if self.recompute and self.training and paddle.is_grad_enabled():
+            from paddle.distributed.fleet.utils import recompute
+
+            return recompute(block, tokens, use_reentrant=False, **options)
+        return block(tokens, **options)
+
+    def forward_features(self, x: paddle.Tensor, mask: paddle.Tensor | None = None) -> paddle.Tensor:
+        """Images [B, C, H, W] -> all tokens after the final norm [B, P + N, D].
+
+        mask: broadcastable to [B, heads, P + N, P + N], boolean (True takes part) or added to the attention logits.
+        """
+        tokens = self.embed(x)
+        for block in self.blocks:  # equations 2 and 3
+            tokens = self._run_block(block, tokens, mask)
+        return self.norm(tokens)
+
+    def pool(self, tokens: paddle.Tensor) -> paddle.Tensor:
+        """Tokens [B, P + N, D] -> what the head sees [B, D]; with global_pool="none", the tokens as they are."""
+        if self.config.global_pool == "token":
+            return tokens[:, 0]
+        if self.config.global_pool == "avg":
+            return tokens[:, self.num_prefix_tokens :].mean(axis=1)
+        return tokens
+
+    def forward_head(self, tokens: paddle.Tensor) -> paddle.Tensor:
+        """Tokens after the final norm [B, P + N, D] -> logits [B, num_classes] (equation 4), or the pooled features."""
+        return self.head(self._head_features(self.pool(tokens)))
+
+    def _head_features(self, pooled: paddle.Tensor) -> paddle.Tensor:
+        return self.head_drop(self.pre_logits(self.fc_norm(pooled)))
+
+    def forward(self, x: paddle.Tensor, mask: paddle.Tensor | None = None) -> paddle.Tensor:
+        """Images [B, C, H, W] -> logits [B, num_classes]; mask as in `forward_features`."""
+        return self.forward_head(self.forward_features(x, mask))
+
+    def intermediates(
+        self,
+        x: paddle.Tensor,
+        layers: int | Sequence[int] | None = None,
+        *,
+        norm: bool = False,
+        reshape: bool = False,
+        prefix_tokens: bool = False,
+    ) -> list[Any]:
+        """What chosen blocks give for images [B, C, H, W]: one entry a layer, in the order asked for.
+
+        layers: indices (negative ones count from the end), a count n for the last n blocks, or None for all.
+        norm: apply the model's final norm; otherwise tokens are as the block left them.
+        reshape: patches as maps [B, D, h, w] instead of [B, N, D].
+        prefix_tokens: keep them: [B, P + N, D], or with reshape pairs (map, prefix [B, P, D]).
+
+        Blocks after the last one asked for are not run. Raises ValueError for a layer that is not there.
+        """
+        indices = self._layer_indices(layers)
+        tokens, found = self.embed(x), {}
+        for index, block in enumerate(self.blocks[: max(indices) + 1]):
+            tokens = self._run_block(block, tokens, None)
+            if index in indices:
+                found[index] = self.norm(tokens) if norm else tokens
+        num_prefix, grid = self.num_prefix_tokens, self.patch_embed.grid_for(x)
+        if reshape and self.training and self.config.patch_drop_rate:
+            raise ValueError(
+                "patches were dropped (patch_drop_rate in training), so there is no map; call eval() first"
+            )
+        results = []
+        for tokens in (found[index] for index in indices):
+            prefix, patches = tokens[:, :num_prefix], tokens[:, num_prefix:]
+            if not reshape:
+                results.append(tokens if prefix_tokens else patches)
+                continue
+            maps = patches.transpose([0, 2, 1]).reshape([0, self.config.embed_dim, *grid])
+            results.append((maps, prefix) if prefix_tokens else maps)
+        return results
+
+    def _layer_indices(self, layers: int | Iterable[int] | None) -> list[int]:
+        depth = len(self.blocks)
+        if layers is None or isinstance(layers, int):
+            count = depth if layers is None else layers
+            if not 1 <= count <= depth:
+                raise ValueError(f"layers={layers}: expected a count of 1 to {depth}, or a list of indices")
+            return list(range(depth - count, depth))
+        indices = list(layers)
+        for index in indices:
+            if not isinstance(index, int) or not -depth <= index < depth:
+                raise ValueError(f"there is no layer {index!r}: this model has {depth} blocks, 0 to {depth - 1}")
+        if not indices:
+            raise ValueError("no layer was asked for; give indices, a count, or None for all")
+        return [index % depth for index in indices]
+
+    # Changing a model
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """What a photo goes through before this model. Assign another to change it; it travels with the config."""
+        record = self.config.preprocess
+        if record.size is None:
+            record = record.replace(size=self.config.img_size)
+        return record.with_channels(self.config.in_chans)
+
+    @preprocess.setter
+    def preprocess(self, record: Preprocess) -> None:
+        self.config = self.config.replace(preprocess=record)
+
+    def reset_head(self, num_classes: int) -> None:
+        """A fresh head (of a DeiT, both) for another number of classes; 0 removes it. Raises ValueError below 0."""
+        self.config = self.config.replace(num_classes=num_classes)
+        self.head = self._make_head()
+
+    def set_image_size(self, size: Size) -> None:
+        """Expect images of another size, int or (height, width), from now on.
+
+        The position table is resampled by config.position_resize and stays the same Parameter object. Call it before
+        training: an optimiser that has made a step keeps moments of the old shape. The size of `preprocess` follows.
+        Raises ValueError, and changes nothing, when the patch does not fit the size.
+        """
+        size = to_pair(size, "img_size")
+        old_grid = self.patch_embed.grid_size
+        new_grid = grid_of(size, self.patch_embed.patch_size, self.patch_embed.dynamic_img_pad)
+        if self.config.pos_embed != "none" and new_grid != old_grid and self.pos_embed._is_initialized():
+            with paddle.no_grad():
+                table = resample_positions(self.pos_embed, old_grid, new_grid, self.config.position_resize)
+            self.pos_embed.set_value(table.numpy())
+        self.patch_embed.set_image_size(size)
+        self.config = self.config.replace(img_size=size, preprocess=self.config.preprocess.replace(size=None))
+        if self.config.pos_embed != "none" and not self.pos_embed._is_initialized():
+            self._reshape_unfilled(self.pos_embed)
+
+    def _reshape_unfilled(self, parameter: paddle.Tensor) -> None:
+        """Give a table without values the shape and initialiser it would be built with now; the object stays."""
+        with paddle.LazyGuard():
+            fresh = self._position_table()
+        parameter.__init__(list(fresh.shape), fresh.dtype, name=parameter.name, trainable=parameter.trainable)
+        parameter._init_func, parameter._init_op_creator = fresh._init_func, fresh._init_op_creator
+
+    def freeze(self, blocks: int | None = None) -> None:
+        """Stop training everything but the head(s); or, given a number, the embedding and the first `blocks` blocks.
+
+        Frozen parameters have `trainable` False, so optimisers and `backward` leave them alone. `unfreeze` undoes it.
+        Raises ValueError for more blocks than there are.
+        """
+        if blocks is not None and not 0 <= blocks <= len(self.blocks):
+            raise ValueError(f"blocks={blocks}: expected 0 to {len(self.blocks)}, the number of blocks of this model")
+        for name, parameter in self.named_parameters():
+            part, _, rest = name.partition(".")
+            if blocks is None:
+                frozen = part not in ("head", "head_dist")
+            elif part == "blocks":
+                frozen = int(rest.partition(".")[0]) < blocks
+            else:
+                frozen = part in ("patch_embed", "pos_embed", "norm_pre", *self._prefix_names)
+            if frozen:
+                parameter.trainable = False
+
+    def unfreeze(self) -> None:
+        """Train every parameter again (a fixed sin-cos table stays fixed)."""
+        for name, parameter in self.named_parameters():
+            parameter.trainable = name != "pos_embed" or self.config.pos_embed == "learned"
+
+    def set_recompute(self, enabled: bool = True) -> None:
+        """In training, keep only each block's input and compute its inside again for the gradient: less memory, the
+        same gradients, about a third more time."""
+        self.recompute = enabled
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of the position table and prefix tokens, which weight decay leaves alone beside all 1-D parameters."""
+        return {name for name in ("pos_embed", *self._prefix_names) if name in dict(self.named_parameters())}
+
+    def _check_filled(self) -> None:
+        if not self._unfilled:
+            return
+        empty = [name for name, p in self.named_parameters() if not p._is_initialized()]
+        if empty:
+            raise RuntimeError(
+                f"{len(empty)} parameters of this model have no values yet ({empty[0]} first): it was built under "
+                "paddle.LazyGuard. Load weights into it, or draw random ones: "
+                "for p in model.parameters(): p.initialize()"
+            )
+        self._unfilled = False
+
+
+def drop_path_rates(config: ViTConfig) -> list[float]:
+    """One rate a block: linear from 0 to drop_path_rate (DeiT, timm), or constant (DeiT III)."""
+    rate, depth = config.drop_path_rate, config.depth
+    if config.drop_path_schedule == "constant":
+        return [rate] * depth
+    return [rate * index / max(depth - 1, 1) for index in range(depth)]
