@@ -1,0 +1,7 @@
+"""Pictures before a model sees them: reading, resizing, normalising. Pillow and NumPy; stands alone."""
+
+from .decode import decode
+from .errors import ImageError
+from .preprocess import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
+
+__all__ = ["CLIP_MEAN", "CLIP_STD", "IMAGENET_MEAN", "IMAGENET_STD", "ImageError", "Preprocess", "decode"]

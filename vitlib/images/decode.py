@@ -1,0 +1,235 @@
+"""Any kind of picture -> a Pillow image in the wanted mode, or one error that names the picture and the reason."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+import numpy as np
+from PIL import Image
+
+from .color import orient, to_mode
+from .errors import ImageError
+
+# EPS is a program that Pillow hands to Ghostscript, WMF one that Windows plays; IPTC wraps a file of any format,
+# which Pillow opens by itself and so could be either.
+_REFUSED_FORMATS = ("EPS", "WMF", "IPTC")
+
+
+def decode(source: Any, mode: str = "RGB", *, where: str = "") -> Image.Image:
+    """One picture, upright, in `mode`.
+
+    Args:
+        source: a path (str or os.PathLike), the bytes of an image file, a Pillow image, or a uint8 array [H, W],
+            [H, W, 1] (grey) or [H, W, 3] (RGB).
+        mode: "RGB" or "L" (grey).
+        where: how errors begin, e.g. "item 3 of the list".
+
+    Orientation tags are applied, transparency is laid on white, an animation gives its first frame (an open Pillow
+    image the frame it is at), 16-bit grey is scaled to 8 bits. Neither the picture nor any global state is changed;
+    no program is started.
+
+    Raises:
+        FileNotFoundError: for a path that does not exist.
+        ImageError: for everything that cannot be read as one picture, and for pictures above Pillow's decompression
+            limit, 2 * PIL.Image.MAX_IMAGE_PIXELS (178,956,970 pixels unless somebody changed it).
+    """
+    if mode not in ("RGB", "L"):
+        raise ValueError(f'mode is {mode!r}; expected "RGB" or "L"')
+    name = _name(source, where)
+    if isinstance(source, (str, os.PathLike)):
+        with _open_file(source, name) as file:
+            return _decode_file(file, mode, name)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        if not len(source):
+            raise ImageError(f"{name}: there are no bytes; expected the contents of an image file")
+        return _decode_file(io.BytesIO(source), mode, name)
+    if isinstance(source, Image.Image):
+        return _decode_image(source, mode, name)
+    array = _check_array(source, name)
+    if array.ndim == 3 and array.shape[2] not in (1, 3):
+        raise ImageError(f"{name}: {_channel_complaint(array.shape, 'expected [H, W], [H, W, 1] or [H, W, 3]')}")
+    return to_mode(Image.fromarray(array[:, :, 0] if array.shape[2:] == (1,) else array), mode, name)
+
+
+def split_channels(source: Any, channels: int, *, where: str = "") -> list[Image.Image]:
+    """The channels of a uint8 array [H, W, channels], each as a grey Pillow image.
+
+    For inputs that are neither grey nor RGB (multispectral, depth, several microscope stains). Raises ImageError for
+    anything else; `where` is how errors begin.
+    """
+    name = _name(source, where)
+    if isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)):
+        raise ImageError(
+            f"{name}: the preprocessing is for {channels} channels, and picture files have 1 or 3; "
+            f"expected a uint8 array [H, W, {channels}]"
+        )
+    array = _check_array(source, name)
+    if array.ndim != 3 or array.shape[2] != channels:
+        raise ImageError(f"{name}: {_channel_complaint(array.shape, f'expected [H, W, {channels}]')}")
+    return [Image.fromarray(np.ascontiguousarray(array[:, :, channel])) for channel in range(channels)]
+
+
+def _name(source: Any, where: str) -> str:
+    """What errors call the picture: "item 3 of the list ('cat.jpg')"."""
+    if isinstance(source, (str, os.PathLike)):
+        name = repr(os.fspath(source))
+    elif isinstance(source, (bytes, bytearray, memoryview)):
+        name = f"bytes, {len(source)} of them"
+    elif isinstance(source, Image.Image):
+        name = f"Pillow image, mode {source.mode}, {source.width}x{source.height}"
+    elif isinstance(source, np.ndarray):
+        name = f"array, {source.dtype}, shape {list(source.shape)}"
+    else:
+        kind = type(source)
+        name = "None" if source is None else f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+    return f"{where} ({name})" if where else name
+
+
+def _open_file(path: str | os.PathLike[str], name: str) -> IO[bytes]:
+    try:
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageError(f"{name}: is a directory; give the image files in it, as a list of paths")
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device may never end
+            raise ImageError(f"{name}: is not a regular file; read its contents and give them as bytes")
+        if status.st_size == 0:
+            raise ImageError(f"{name}: the file is empty (0 bytes); fetch it again")
+        return open(path, "rb")
+    except FileNotFoundError:
+        reason = "No such image file"
+        if str(path).startswith(("http://", "https://")):
+            reason += " (addresses are not fetched: download the picture and give its path or bytes)"
+        raise FileNotFoundError(errno.ENOENT, reason, os.fspath(path)) from None
+    except ImageError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a NUL character in the path
+        raise ImageError(f"{name}: cannot be opened: {error}") from error
+
+
+def _decode_file(file: IO[bytes], mode: str, name: str) -> Image.Image:
+    with _errors_named(name):
+        return _decode_image(_identify(file, name), mode, name)
+
+
+def _identify(file: IO[bytes], name: str) -> Image.Image:
+    """`PIL.Image.open` without its warning for large pictures and without the formats that start programs.
+
+    Silencing that warning with `warnings.catch_warnings` would change the filters of every other thread.
+    """
+    prefix = file.read(16)
+    notes = []
+    tried = set(_REFUSED_FORMATS)
+    for register_formats in (Image.preinit, Image.init):  # the common ones first, then all
+        register_formats()
+        for format_name in [known for known in Image.ID if known not in tried]:
+            tried.add(format_name)
+            factory, accept = Image.OPEN[format_name]
+            accepted = accept(prefix) if accept else True
+            if isinstance(accepted, str):  # why this installation cannot read a format that it recognises
+                notes.append(accepted)
+            elif accepted:
+                file.seek(0)
+                try:
+                    image = factory(file, "")
+                except Exception as error:
+                    if accept:  # formats without a signature refuse nearly every file: not worth telling
+                        notes.append(f"as {format_name}: {error or type(error).__name__}")
+                    continue
+                _check_pixels(image, name)
+                return image
+    if prefix.startswith((b"%!PS", b"\xc5\xd0\xd3\xc6")):
+        notes.append("PostScript is a program and is not run; save the picture as PNG")
+    reasons = "".join(f"; {note}" for note in notes)
+    raise ImageError(f"{name}: is not a picture that Pillow can read (it begins with {prefix!r}){reasons}")
+
+
+def _check_pixels(image: Image.Image, name: str) -> None:
+    warn_above = Image.MAX_IMAGE_PIXELS
+    if warn_above is None:
+        return
+    pixels = image.width * image.height
+    if pixels > 2 * warn_above:
+        raise ImageError(
+            f"{name}: says it has {image.width} x {image.height} = {pixels:,} pixels, above Pillow's decompression "
+            f"limit of {2 * warn_above:,}; make it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it"
+        )
+    if pixels > warn_above and hasattr(image, "_tile_size"):
+        # Pillow's TIFF reader (from 11 on) checks the size, and warns, a second time when it allocates the pixels.
+        image.im = Image.new(image.mode, image._tile_size).im
+
+
+def _decode_image(image: Image.Image, mode: str, name: str) -> Image.Image:
+    if 0 in image.size:
+        raise ImageError(f"{name}: has no pixels ({image.width} x {image.height})")
+    if image.format in _REFUSED_FORMATS and getattr(image, "tile", None):  # opened by the caller, not read yet
+        raise ImageError(f"{name}: is an {image.format} file, which is not run; save the picture as PNG")
+    with _errors_named(name):
+        image.load()
+        return orient(to_mode(image, mode, name), image)
+
+
+@contextmanager
+def _errors_named(name: str) -> Iterator[None]:
+    """Whatever Pillow raises on a broken file (OSError, SyntaxError, struct.error, MemoryError...) as ImageError."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise ImageError(f"{name}: cannot be decoded ({reason}); the file is damaged or cut short") from error
+
+
+def _check_array(source: Any, name: str) -> np.ndarray:
+    """`source` itself if it is a uint8 array [H, W] or [H, W, C] with pixels in it."""
+    if not isinstance(source, np.ndarray):
+        raise ImageError(f"{name}: {_type_complaint(source)}")
+    shape = list(source.shape)
+    if source.ndim == 4:
+        raise ImageError(
+            f"{name}: is a batch; expected one picture [H, W, C] uint8 at a time, so give list(array); "
+            "a float batch [B, C, H, W] that is already normalised goes to the model, not to the preprocessing"
+        )
+    if source.ndim not in (2, 3):
+        raise ImageError(f"{name}: has {source.ndim} dimensions; expected [H, W] or [H, W, C]")
+    if 0 in shape:
+        raise ImageError(f"{name}: has no pixels")
+    if source.dtype != np.uint8:
+        hint = "convert it to that range"
+        if np.issubdtype(source.dtype, np.floating):
+            hint = "for values in 0..1, (array * 255).round().astype('uint8')"
+        elif source.dtype == np.bool_:
+            hint = "array.astype('uint8') * 255"
+        elif source.dtype == np.uint16:
+            hint = "for the full 16-bit range, (array // 257).astype('uint8')"
+        raise ImageError(f"{name}: holds {source.dtype}; expected uint8, 0..255 ({hint})")
+    return np.asarray(source)
+
+
+def _channel_complaint(shape: tuple[int, ...], expected: str) -> str:
+    if len(shape) == 3 and shape[0] in (1, 3) and shape[2] not in (1, 3):
+        return f"the channels seem to come first; {expected}, so give array.transpose(1, 2, 0)"
+    if shape[2:] == (4,):
+        return f"has 4 channels; {expected}; for red, green, blue, alpha give PIL.Image.fromarray(array)"
+    return f"has {shape[2] if len(shape) == 3 else 1} channels; {expected}"
+
+
+def _type_complaint(source: Any) -> str:
+    expected = "expected a path, the bytes of an image file, a Pillow image or a uint8 array [H, W, C]"
+    package = type(source).__module__.partition(".")[0]
+    if package in ("paddle", "torch") and hasattr(source, "shape"):
+        return (
+            f"is a tensor of shape {list(source.shape)}; {expected}. If it is normalised already, [B, C, H, W], give "
+            "it to the model itself; if it holds pixels, give tensor.numpy() as uint8 [H, W, C]"
+        )
+    if isinstance(source, (list, tuple)):
+        return f"is a list inside the list; {expected}, or one flat list of these"
+    if hasattr(source, "read"):
+        return f"is a file object; {expected}, so give its .read()"
+    return f"cannot be a picture; {expected}"

@@ -1,0 +1,226 @@
+"""`Preprocess`: what an image goes through before a model, as data that travels with the weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import numbers
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from .decode import decode, split_channels
+from .errors import ImageError
+from .resize import INTERPOLATIONS, RESIZE_RULES, resize_and_crop
+
+if TYPE_CHECKING:
+    import paddle
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+def _step(default: Any, sentence: str) -> Any:
+    return field(default=default, metadata={"help": sentence})
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Resize, centre crop, scale to 0..1, normalise: the evaluation transform of timm, torchvision and HF as a record.
+
+    Called with one image or a flat list of them, it gives a `paddle.Tensor` [B, C, H, W] float32. An image is a path,
+    the bytes of an image file, a Pillow image or a uint8 array [H, W] or [H, W, C]. The number of channels C is
+    len(mean): 1 makes pictures grey, 3 makes them RGB, any other number takes arrays with exactly that many.
+
+    The usual settings, for size 224:
+
+    ===========================  =====================================================================
+    timm ViT                     the defaults
+    timm DeiT                    mean=IMAGENET_MEAN, std=IMAGENET_STD
+    torchvision; facebook DeiT   the same, crop_fraction=224 / 256; interpolation="bilinear" for the first
+    HF google/vit                resize="squash", crop_fraction=1.0, interpolation="bilinear"
+    HF DeiT                      resize="squash", crop_fraction=224 / 256, mean=IMAGENET_MEAN, std=IMAGENET_STD
+    ===========================  =====================================================================
+
+    Frozen: `replace` makes a changed copy. Raises ValueError when a value cannot work, and TypeError, with the nearest
+    name, for a field that does not exist (in `replace` and `from_dict`).
+    """
+
+    size: int | tuple[int, int] | None = _step(None, "Model input, int or (height, width); None: the model's img_size.")
+    crop_fraction: float = _step(0.9, "Part of the resized picture that the crop keeps, in (0, 1] (timm: crop_pct).")
+    resize: str = _step(
+        "short",
+        '"short": short side to floor(size / crop_fraction), then centre crop; "squash": both sides to it, without '
+        'keeping the aspect ratio, then centre crop; "border": long side to it, borders in the mean colour.',
+    )
+    interpolation: str = _step(
+        "bicubic", '"nearest", "bilinear", "bicubic", "lanczos", "box" or "hamming"; antialiased.'
+    )
+    mean: tuple[float, ...] = _step((0.5, 0.5, 0.5), "Subtracted from each channel, on the 0..1 scale.")
+    std: tuple[float, ...] = _step((0.5, 0.5, 0.5), "Divides each channel afterwards.")
+
+    def __post_init__(self) -> None:
+        checked = {
+            "size": _check_size(self.size),
+            "crop_fraction": _check_fraction(self.crop_fraction),
+            "resize": _check_name("resize", self.resize, RESIZE_RULES),
+            "interpolation": _check_name("interpolation", self.interpolation, tuple(INTERPOLATIONS)),
+            "mean": _check_numbers("mean", self.mean),
+            "std": _check_numbers("std", self.std),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+        if len(self.mean) != len(self.std):
+            raise ValueError(
+                f"mean has {len(self.mean)} channels and std {len(self.std)}; give both with one number per channel"
+            )
+        if not all(0 <= value <= 1 for value in self.mean):
+            raise ValueError(f"mean={self.mean}: expected numbers on the 0..1 scale; divide those of 0..255 by 255")
+        if not all(value > 0 for value in self.std):
+            raise ValueError(f"std={self.std}: expected numbers above 0; use 1.0 to leave a channel unscaled")
+
+    @property
+    def in_chans(self) -> int:
+        """Channels of the result: one per mean."""
+        return len(self.mean)
+
+    def __call__(self, images: Any) -> paddle.Tensor:
+        """One image -> [1, C, H, W], a list or tuple of B images -> [B, C, H, W]; float32.
+
+        Raises ValueError when size is None, `ImageError` (a ValueError) for a picture that cannot be used, naming it,
+        and FileNotFoundError for a path that does not exist.
+        """
+        import paddle  # here, so that data-loader workers, which call `array`, do without it
+
+        if not isinstance(images, (list, tuple)):
+            return paddle.to_tensor(self.array(images)[np.newaxis])
+        if not images:
+            raise ImageError("the list of images is empty; expected at least one")
+        batch = np.empty((len(images), self.in_chans, *self._target()), np.float32)
+        for index, image in enumerate(images):
+            batch[index] = self._normalize(self._pictures(image, f"item {index} of the list, counted from 0"))
+        return paddle.to_tensor(batch)
+
+    def array(self, image: Any) -> np.ndarray:
+        """One image -> [C, H, W] float32, in NumPy alone. Raises as calling does."""
+        return self._normalize(self._pictures(image))
+
+    def crop(self, image: Any) -> Image.Image:
+        """One image -> the resized and cropped picture that the model sees, before normalising; mode L or RGB.
+
+        Raises as calling does, and for records of other than 1 or 3 channels, which no picture can show.
+        """
+        if self.in_chans not in (1, 3):
+            raise ValueError(f"{self.in_chans} channels make no picture; use array(image), or 1 or 3 means and stds")
+        return self._pictures(image)[0]
+
+    def replace(self, **changes: Any) -> Preprocess:
+        """A copy with these fields changed. Raises as the class does."""
+        return dataclasses.replace(self, **_known(type(self), changes))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain JSON values: tuples become lists."""
+        values = {step.name: getattr(self, step.name) for step in dataclasses.fields(self)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Preprocess:
+        """The inverse of `to_dict`; fields that are left out take their defaults. Raises as the class does."""
+        if not isinstance(values, Mapping):
+            raise TypeError(f"found {type(values).__name__}; expected a dict as to_dict gives it")
+        return cls(**_known(cls, values))
+
+    def _target(self) -> tuple[int, int]:
+        if self.size is None:
+            raise ValueError(
+                "this Preprocess has no size; use preprocess.replace(size=224) with the size of your model, "
+                "or model.preprocess, which has it"
+            )
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
+
+    def _pictures(self, image: Any, where: str = "") -> list[Image.Image]:
+        """The cropped picture; for other than 1 or 3 channels one grey picture per channel."""
+        size = self._target()
+        if self.in_chans in (1, 3):
+            pictures = [decode(image, "L" if self.in_chans == 1 else "RGB", where=where)]
+            fills = [tuple(round(255 * value) for value in self.mean)]
+        else:
+            pictures = split_channels(image, self.in_chans, where=where)
+            fills = [(round(255 * value),) for value in self.mean]
+        return [
+            resize_and_crop(
+                picture,
+                size,
+                crop_fraction=self.crop_fraction,
+                rule=self.resize,
+                interpolation=self.interpolation,
+                fill=(fill if len(fill) > 1 else fill[0]) if self.resize == "border" else 0,
+            )
+            for picture, fill in zip(pictures, fills, strict=True)
+        ]
+
+    def _normalize(self, pictures: list[Image.Image]) -> np.ndarray:
+        """Pictures of C channels together -> [C, H, W] float32, in the order of operations of torchvision."""
+        pixels = np.concatenate([np.atleast_3d(np.asarray(picture)) for picture in pictures], axis=2)
+        values = np.ascontiguousarray(pixels.transpose(2, 0, 1), np.float32)
+        values /= np.float32(255)
+        values -= np.asarray(self.mean, np.float32)[:, None, None]
+        values /= np.asarray(self.std, np.float32)[:, None, None]
+        return values
+
+
+def _known(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    names = [step.name for step in dataclasses.fields(cls)]
+    for name in values:
+        if name not in names:
+            nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.4)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            raise TypeError(f"{cls.__name__} has no field {name!r}{hint} It has {', '.join(names)}")
+    return dict(values)
+
+
+def _check_size(size: Any) -> int | tuple[int, int] | None:
+    if size is None:
+        return None
+    pair = size if isinstance(size, (list, tuple)) else (size, size)
+    try:
+        if any(isinstance(side, bool) for side in pair):
+            raise TypeError
+        height, width = (operator.index(side) for side in pair)
+    except (TypeError, ValueError):
+        raise ValueError(f"size={size!r}: expected an int, (height, width), or None for the model's own") from None
+    if height < 1 or width < 1:
+        raise ValueError(f"size={size!r}: expected at least 1 pixel")
+    return (height, width) if isinstance(size, (list, tuple)) else height
+
+
+def _check_fraction(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < value <= 1:  # NaN fails, too
+        raise ValueError(f"crop_fraction={value!r}: expected a number in (0, 1], such as 0.9 or 224 / 256")
+    return float(value)
+
+
+def _check_name(field_name: str, value: Any, known: tuple[str, ...]) -> str:
+    if isinstance(value, str) and value in known:
+        return value
+    nearest = difflib.get_close_matches(str(value), known, n=1)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    raise ValueError(f"{field_name}={value!r}: expected one of {', '.join(map(repr, known))}{hint}")
+
+
+def _check_numbers(field_name: str, values: Any) -> tuple[float, ...]:
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
+    if not isinstance(values, (list, tuple)) or not values:
+        raise ValueError(f"{field_name}={values!r}: expected one number per channel, such as (0.5, 0.5, 0.5)")
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+            raise ValueError(f"{field_name}={values!r}: {value!r} is not a finite number")
+    return tuple(float(value) for value in values)
