@@ -2,7 +2,7 @@
 
 from .analysis import Count, attention_maps, count
 from .deploy import CpuTuning, tune_cpu
-from .images import Preprocess
+from .images import ImageError, Preprocess
 from .layers import MLP, EncoderBlock, MultiHeadAttention, PatchEmbed
 from .models import DeiT, DeiTLogits, VisionTransformer, ViTConfig, create_model, get_config, list_models
 
@@ -15,6 +15,7 @@ __all__ = [
     "DeiT",
     "DeiTLogits",
     "EncoderBlock",
+    "ImageError",
     "MultiHeadAttention",
     "PatchEmbed",
     "Preprocess",

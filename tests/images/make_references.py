@@ -18,7 +18,7 @@ import torchvision
 import transformers
 from PIL import Image
 from timm.data import create_transform
-from torchvision.transforms import functional as F  # noqa: N812
+from torchvision.transforms import functional as F
 
 DATA = Path(__file__).parent / "data"
 PHOTOS = Path(sklearn.datasets.__file__).parent / "images"

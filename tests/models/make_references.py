@@ -16,7 +16,15 @@ import numpy as np
 import torch
 
 OUT = pathlib.Path(__file__).parent / "references"
-SHAPE = {"img_size": 16, "patch_size": 4, "embed_dim": 24, "depth": 2, "num_heads": 3, "mlp_ratio": 2.0, "num_classes": 5}
+SHAPE = {
+    "img_size": 16,
+    "patch_size": 4,
+    "embed_dim": 24,
+    "depth": 2,
+    "num_heads": 3,
+    "mlp_ratio": 2.0,
+    "num_classes": 5,
+}
 
 
 def randomise(model, seed):
@@ -202,7 +210,7 @@ def torchvision_model(name, representation_size=None):
 def position_tables():
     """One random table, resized by each library's own call to several grids, larger and smaller, square and not."""
     import scipy.ndimage
-    import torch.nn.functional as F  # noqa: N812
+    import torch.nn.functional as F
     from timm.layers import resample_abs_pos_embed
     from torchvision.models.vision_transformer import interpolate_embeddings
 
@@ -231,7 +239,9 @@ def position_tables():
                 grid[0].permute(1, 2, 0).numpy(), [*(n / o for n, o in zip(new, old, strict=True)), 1], order=1
             )
             keep("google", new, torch.tensor(zoomed).permute(2, 0, 1)[None])
-            if old[0] == old[1] and new[0] == new[1]:  # torchvision's own function knows square grids and one prefix row
+            if (
+                old[0] == old[1] and new[0] == new[1]
+            ):  # torchvision's own function knows square grids and one prefix row
                 state = {"encoder.pos_embedding": torch.tensor(table[:, 1:])}
                 out = interpolate_embeddings(new[0] * 4, 4, state)["encoder.pos_embedding"][:, 1:]
                 keep("torchvision", new, out.reshape(1, *new, 6).permute(0, 3, 1, 2))
@@ -261,9 +271,7 @@ if __name__ == "__main__":
         init_values=1e-4,
         no_embed_class=True,
     )
-    timm_model(
-        "timm_registers", {"reg_tokens": 3, "no_embed_class": True}, reg_tokens=3, no_embed_class=True
-    )
+    timm_model("timm_registers", {"reg_tokens": 3, "no_embed_class": True}, reg_tokens=3, no_embed_class=True)
     timm_model("timm_registers_with_positions", {"reg_tokens": 2}, reg_tokens=2)
     timm_model("timm_not_square", img_size=(16, 24), patch_size=(4, 8))
     timm_model(

@@ -17,9 +17,7 @@ MODELS = [path for path in REFERENCES if path.stem != "position_tables"]
 
 
 def linear_layers(model):
-    return {
-        f"{name}.weight" for name, layer in model.named_sublayers() if isinstance(layer, paddle.nn.Linear)
-    }
+    return {f"{name}.weight" for name, layer in model.named_sublayers() if isinstance(layer, paddle.nn.Linear)}
 
 
 def build(arrays, **changes):

@@ -125,6 +125,17 @@ class Preprocess:
         """A copy with these fields changed. Raises as the class does."""
         return dataclasses.replace(self, **_known(type(self), changes))
 
+    def with_channels(self, in_chans: int) -> Preprocess:
+        """A copy for models of another number of channels: 1 takes the means of mean and std, more repeat them in turn,
+        as first-layer weights are converted."""
+        if in_chans == self.in_chans:
+            return self
+        mean, std = (
+            (sum(values) / len(values),) if in_chans == 1 else (values * in_chans)[:in_chans]
+            for values in (self.mean, self.std)
+        )
+        return self.replace(mean=mean, std=std)
+
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain JSON values: tuples become lists."""
         values = {step.name: getattr(self, step.name) for step in dataclasses.fields(self)}
