@@ -1,12 +1,12 @@
-"""Writes tests/models/references/*.npz: small models of the original libraries, their weights, inputs, outputs, gradients.
+"""Writes references/*.npz: small models of the original libraries, with weights, inputs, outputs and gradients.
 
 Runs in an environment of its own (Python 3.11: `pip install torch torchvision timm transformers scipy`), never in the
-tests. Every parameter is random: embeddings are small, so that the epsilon of the first LayerNorm shows, everything else
-is large, so that a wrong activation, token order or transposition shows. Values are computed in float64.
+tests. Every parameter is random: embeddings are small, so that the epsilon of the first LayerNorm shows, everything
+else is large, so that a wrong activation, token order or transposition shows. Values are computed in float64.
 
-Each file holds `config` (JSON: vitlib's options), `x`, `tokens` (after the final norm, where the original gives them),
-`logits` (and `distillation_logits`), `c` (the loss is the sum of the logits times c, over both heads of a DeiT), and for
-each parameter, under timm's name in PyTorch's layout, `weight:NAME` and `grad:NAME`.
+Each file holds `config` (JSON: vitlib's options), `x`, `tokens` (after the final norm, where the original gives
+them), `logits` (and `distillation_logits`), `c` (the loss is the sum of the logits times c, over both heads of a DeiT),
+and for each parameter, under timm's name in PyTorch's layout, `weight:NAME` and `grad:NAME`.
 """
 
 import json
@@ -40,7 +40,7 @@ def randomise(model, seed):
 
 
 def store(name, config, model, forward, rename, seed=0):
-    """forward(x) -> (tokens or None, [logits of each head]); rename(state: {name: tensor}) -> the same in timm's names."""
+    """forward(x) -> (tokens or None, [logits of each head]); rename({name: tensor}) -> the same in timm's names."""
     randomise(model, seed)
     rng = np.random.default_rng(seed)
     full = {**SHAPE, **config}

@@ -114,7 +114,7 @@ class PatchEmbed(nn.Layer):
         return (x.shape[2] + rows - 1) // rows, (x.shape[3] + columns - 1) // columns
 
     def pad(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Zeros at the right and bottom, enough for the last patch of any size; the convolution leaves out the surplus."""
+        """Zeros at the right and bottom, enough for the last patch; the convolution leaves out the surplus."""
         return F.pad(x, [0, self.patch_size[1] - 1, 0, self.patch_size[0] - 1])
 
     @paddle.jit.not_to_static
