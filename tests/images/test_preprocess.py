@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import paddle
+import PIL
 import pytest
 from PIL import Image
 
@@ -31,19 +32,20 @@ def noise(height: int, width: int, channels: int = 3) -> np.ndarray:
 
 @pytest.mark.parametrize("name", REFERENCES)
 def test_picture_is_within_one_grey_level_of_the_original_implementation(name: str, photos: Path) -> None:
-    """Measured on these 31, with Pillow 13: timm, torchvision and transformers' Pillow processors: exactly equal.
+    """Measured with Pillow 13: timm, torchvision and transformers' Pillow processors: difference exactly 0.
 
-    transformers' default processors, which resize tensors: max 1, mean 0.0025. On some shapes torch resizes in float,
-    without rounding between the two passes; measured on 60 other photographs: DeiT max 5, mean 0.004, ViT max 2,
-    mean 0.035. Google's and facebook's published numbers were computed with Pillow.
+    transformers' default processors, which resize tensors: max 1, mean 0.0025; on 60 other photographs ViT max 2, mean
+    0.035, DeiT max 5, mean 0.004. Those are tall pictures: like Pillow before 13, torch resizes along the width first,
+    and Pillow 13 along the height. With Pillow 9.4 to 12.2 four of the references differ likewise: max 5, mean 0.17.
     """
     row = REFERENCES[name]
     image = Image.open(photos / row["photo"]).crop(row["part"])
     picture = np.asarray(Preprocess.from_dict(row["preprocess"]).crop(image)).astype(int)
     expected = np.asarray(Image.open(DATA / f"{name}.png")).astype(int)
     assert picture.shape == expected.shape
-    assert np.abs(picture - expected).max() <= 1
-    assert np.abs(picture - expected).mean() < 0.05
+    same_order_of_passes = int(PIL.__version__.split(".")[0]) >= 13
+    assert np.abs(picture - expected).max() <= (1 if same_order_of_passes else 5)
+    assert np.abs(picture - expected).mean() < (0.01 if same_order_of_passes else 0.2)
 
 
 def test_normalised_values_equal_timms(photos: Path) -> None:
@@ -60,6 +62,17 @@ def test_normalisation_is_value_over_255_minus_mean_over_std() -> None:
         result = Preprocess(size=8, crop_fraction=1.0, mean=mean, std=std).array(array)
         expected = (array.transpose(2, 0, 1) / 255 - np.reshape(mean, (3, 1, 1))) / np.reshape(std, (3, 1, 1))
         np.testing.assert_allclose(result, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(427, 241), (241, 427), (100, 300), (300, 100)])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear", "lanczos", "nearest"])
+def test_the_picture_is_pillows_own_resize_cut_in_the_middle(shape, interpolation) -> None:
+    """The same on every Pillow version, whichever side it resizes first."""
+    array = noise(*shape)
+    picture = Preprocess(size=(60, 80), crop_fraction=0.8, resize="squash", interpolation=interpolation).crop(array)
+    resized = Image.fromarray(array).resize((100, 75), Image.Resampling[interpolation.upper()])
+    # (75 - 60) / 2 = 7.5 is rounded to the even 8
+    np.testing.assert_array_equal(np.asarray(picture), np.asarray(resized)[8:68, 10:90])
 
 
 @pytest.mark.parametrize(
