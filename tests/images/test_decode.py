@@ -242,6 +242,8 @@ def test_a_path_that_does_not_exist_raises_file_not_found() -> None:
         decode("no/such.jpg")
     with pytest.raises(FileNotFoundError, match="not fetched: download"):
         decode("https://example.org/cat.jpg")
+    with pytest.raises(FileNotFoundError, match="not fetched: download"):
+        decode(Path("https://example.org/cat.jpg"))
 
 
 def test_paths_that_are_no_picture_files_are_named(tmp_path: Path) -> None:
@@ -316,7 +318,7 @@ def test_a_closed_pillow_image_is_refused() -> None:
         (3, ["int", "expected a path"]),
         (object(), ["object", "expected a path"]),
         (io.BytesIO(b"x"), ["give its .read()"]),
-        ([PIXELS], ["a list inside the list"]),
+        ([PIXELS], ["list where one picture belongs"]),
         (PIXELS.astype(np.float32) / 255, ["float32", "expected uint8, 0..255", "(array * 255).round()"]),
         (PIXELS.astype(np.int64), ["int64", "expected uint8"]),
         (PIXELS.astype(np.uint16), ["uint16", "// 257"]),

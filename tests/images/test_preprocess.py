@@ -35,8 +35,9 @@ def test_picture_is_within_one_grey_level_of_the_original_implementation(name: s
     """Measured with Pillow 13: timm, torchvision and transformers' Pillow processors: difference exactly 0.
 
     transformers' default processors, which resize tensors: max 1, mean 0.0025; on 60 other photographs ViT max 2, mean
-    0.035, DeiT max 5, mean 0.004. Those are tall pictures: like Pillow before 13, torch resizes along the width first,
-    and Pillow 13 along the height. With Pillow 9.4 to 12.2 four of the references differ likewise: max 5, mean 0.17.
+    0.035, DeiT max 5, mean 0.004. Like Pillow before 13, torch resizes along the width first, while Pillow 13 picks
+    the order by the shape; in torch's order the maximum is 2. With Pillow 9.4 to 12.2 four of the references differ for
+    the same reason: max 5, mean 0.17.
     """
     row = REFERENCES[name]
     image = Image.open(photos / row["photo"]).crop(row["part"])
@@ -225,7 +226,7 @@ def test_errors_name_the_item_of_the_list(tmp_path: Path) -> None:
     good = noise(8, 8)
     with pytest.raises(ImageError, match=r"item 2 of the list, counted from 0 \('.*bad\.jpg'\)"):
         Preprocess(size=8)([good, good, bad])
-    with pytest.raises(ImageError, match=r"item 1 of the list.*a list inside the list"):
+    with pytest.raises(ImageError, match=r"item 1 of the list.*list where one picture belongs"):
         Preprocess(size=8)([good, [good]])
 
 
