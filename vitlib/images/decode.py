@@ -54,7 +54,8 @@ def decode(source: ImageSource, mode: str = "RGB", *, where: str = "") -> Image.
             raise ImageError(f"{name}: there are no bytes; expected the contents of an image file")
         return _decode_file(io.BytesIO(source), mode, name)
     if isinstance(source, Image.Image):
-        return _decode_image(source, mode, name)
+        picture = _decode_image(source, mode, name)
+        return picture.copy() if picture is source else picture  # so that nobody draws on the caller's picture
     array = _check_array(source, name)
     if array.ndim == 3 and array.shape[2] not in (1, 3):
         raise ImageError(f"{name}: {_channel_complaint(array.shape, 'expected [H, W], [H, W, 1] or [H, W, 3]')}")
