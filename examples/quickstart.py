@@ -1,7 +1,7 @@
 """Train a small Vision Transformer on 1,797 scanned digits, then look at what it looks at. About a minute on two cores.
 
-    pip install 'vitlib[examples]'
-    python quickstart.py [--seed 0] [--epochs 40] [--picture quickstart.png]
+pip install 'vitlib[examples]'
+python quickstart.py [--seed 0] [--epochs 40] [--picture quickstart.png]
 """
 
 import argparse
@@ -80,9 +80,7 @@ def main():
     rng = np.random.default_rng(arguments.seed)
     digits = load_digits()
     images = (digits.images[:, None] / 8 - 1).astype("float32")  # grey values 0 to 16 -> [B, 1, 8, 8] in -1 to 1
-    split = train_test_split(
-        images, digits.target, test_size=0.2, stratify=digits.target, random_state=arguments.seed
-    )
+    split = train_test_split(images, digits.target, test_size=0.2, stratify=digits.target, random_state=arguments.seed)
     train_images, test_images, train_labels, test_labels = split
 
     model = vitlib.VisionTransformer(
