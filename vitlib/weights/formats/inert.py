@@ -119,6 +119,9 @@ TRAINING_STATE: dict[tuple[str, str], Constructor] = constructors_by_name(
     mmcv.utils.config: ConfigDict
     mmengine.config.config: ConfigDict
     mmengine.logging.history_buffer: HistoryBuffer
+    pytorch_lightning.utilities.parsing: AttributeDict
+    lightning_fabric.utilities.data: AttributeDict
+    lightning.fabric.utilities.data: AttributeDict
     omegaconf.dictconfig: DictConfig
     omegaconf.listconfig: ListConfig
     omegaconf.base: Metadata ContainerMetadata

@@ -175,6 +175,7 @@ class PickleReader:
             _refuse_change(target)
 
     def line(self) -> str:
+        self.spend(96)
         end = bytes(self.data[self.at : self.at + 512]).find(b"\n")
         if end < 0:
             raise WeightsError("holds a corrupt pickle: a name without an end")

@@ -36,7 +36,7 @@ def read_sharded(source: Source, read_shard: Callable[[str], Contents]) -> Conte
         raise WeightsError(f"lists {len(shards):,} files; at most {MAX_SHARDS:,} are read")
     directory = Path(source.path).parent
     paths = {shard: shard_path(directory, shard) for shard in shards}
-    missing = [shard for shard, path in paths.items() if not path.is_file()]
+    missing = [shard for shard, path in paths.items() if not os.path.isfile(path)]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise WeightsError(
@@ -70,8 +70,9 @@ def shard_path(directory: Path, shard: str) -> Path:
 
     The Hugging Face cache is the exception that must work: `snapshots/<revision>/` there holds links into `blobs/`.
     """
-    parts = (PurePosixPath(shard), PureWindowsPath(shard))
-    if not shard or "\0" in shard or any(part.is_absolute() or part.drive or ".." in part.parts for part in parts):
+    readable = shard.isprintable() and 0 < len(shard) < 256
+    parts = (PurePosixPath(shard), PureWindowsPath(shard)) if readable else ()
+    if not readable or any(part.is_absolute() or part.drive or ".." in part.parts for part in parts):
         raise WeightsError(f"lists the file {quoted(shard)}, which is not a name inside its own directory")
     path = directory / shard
     root = Path(os.path.realpath(directory))

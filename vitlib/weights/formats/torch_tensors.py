@@ -122,7 +122,8 @@ def tensor_of(value: Any) -> Tensor | None:
     last = offset + sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True))
     if (last + 1) * size > storage.size:
         raise WeightsError(
-            f"declares a tensor of shape {shape} that ends at byte {(last + 1) * size:,} of a storage of {storage.size:,}"
+            f"declares a tensor of shape {shape} that ends at byte {(last + 1) * size:,} "
+            f"of a storage of {storage.size:,}"
         )
     if math.prod(shape) * size > storage.file_size + SLACK:
         raise WeightsError(f"declares a tensor of shape {shape}, much larger than the file, by repeating a few values")

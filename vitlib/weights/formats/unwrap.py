@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..errors import WeightsError, quoted
-from .tensors import Tensor
+from .tensors import MAX_TENSORS, Tensor
 
 # The first of these that holds weights is taken; the others are then listed as extras.
 WRAPPERS = (
@@ -33,8 +34,8 @@ WRAPPERS = (
 NOT_WEIGHTS = ("optimizer", "optimiser", "optim", "scheduler", "scaler", "lr_sched", "param_groups", "criterion")
 MAX_DEPTH = 6
 
-# Taken off when every name carries them (torch.compile, DataParallel and what averages models)
-WRAPPING_PREFIXES = ("_orig_mod.", "module.")
+# Taken off when every name carries them: torch.compile, DataParallel and what averages models, Lightning modules
+WRAPPING_PREFIXES = ("_orig_mod.", "module.", "model.")
 COUNTERS = ("n_averaged",)  # beside the model in torch.optim.swa_utils.AveragedModel
 # Taken off when most names carry them: heads stay beside
 BACKBONE_PREFIXES = ("teacher.backbone.", "student.backbone.", "backbone.")
@@ -57,10 +58,14 @@ def find_weights(
     path: list[str] = []
     extras: list[str] = []
     cache: dict[int, Tensor | None] = {}
+    count = itertools.count(1)
+    barren: set[int] = set()
 
     def cached(value: Any) -> Tensor | None:
         if id(value) not in cache:
-            cache[id(value)] = tensor_of(value)
+            tensor = cache[id(value)] = tensor_of(value)
+            if tensor is not None and (made := next(count)) > MAX_TENSORS:
+                raise WeightsError(f"holds more than the {made - 1:,} tensors that are read of one file")
         return cache[id(value)]
 
     while True:
@@ -68,7 +73,7 @@ def find_weights(
             raise _not_found(tree, wrapper)
         if not path and "param_groups" in tree and "state" in tree:
             raise WeightsError("is an optimiser's state, not a model's weights")
-        key = _next_key(tree, cached, wrapper if not path else None)
+        key = _next_key(tree, cached, barren, wrapper if not path else None)
         if key is None:
             break
         extras += [_shown(other) for other in tree if other is not key and other != key]
@@ -86,14 +91,14 @@ def find_weights(
     return path, tensors, extras
 
 
-def _next_key(tree: dict[Any, Any], tensor_of: TensorOf, wrapper: str | None) -> str | None:
+def _next_key(tree: dict[Any, Any], tensor_of: TensorOf, barren: set[int], wrapper: str | None) -> str | None:
     """The key to go down by, or None when the weights are here."""
     if wrapper is not None:
-        if not _holds_weights(tree.get(wrapper), tensor_of, MAX_DEPTH):
+        if not _holds_weights(tree.get(wrapper), tensor_of, barren):
             raise _not_found(tree, wrapper)
         return wrapper
     for key in WRAPPERS:
-        if _holds_weights(tree.get(key), tensor_of, MAX_DEPTH):
+        if _holds_weights(tree.get(key), tensor_of, barren):
             return key
     if any(type(name) is str and tensor_of(value) is not None for name, value in tree.items()):
         return None
@@ -102,7 +107,7 @@ def _next_key(tree: dict[Any, Any], tensor_of: TensorOf, wrapper: str | None) ->
         for key, value in tree.items()
         if type(key) is str
         and not any(word in key.lower() for word in NOT_WEIGHTS)
-        and _holds_weights(value, tensor_of, MAX_DEPTH)
+        and _holds_weights(value, tensor_of, barren)
     ]
     if len(found) > 1:
         raise WeightsError(
@@ -114,24 +119,27 @@ def _next_key(tree: dict[Any, Any], tensor_of: TensorOf, wrapper: str | None) ->
     return found[0]
 
 
-def _holds_weights(tree: Any, tensor_of: TensorOf, depth: int) -> bool:
-    """Whether `tree` is a table with named tensors in it, at any depth up to `depth`; each table is visited once."""
+def _holds_weights(tree: Any, tensor_of: TensorOf, barren: set[int]) -> bool:
+    """Whether `tree` is a table with named tensors in it, at any reasonable depth.
+
+    Tables without are noted in `barren`, so that no number of references makes one be searched twice.
+    """
     seen: set[int] = set()
     level = [tree]
-    for _ in range(depth):
+    for _ in range(MAX_DEPTH):
         following = []
         for node in level:
-            if type(node) is not dict or id(node) in seen:
+            if type(node) is not dict or id(node) in seen or id(node) in barren:
                 continue
             seen.add(id(node))
             for name, value in node.items():
-                if type(name) is str and type(value) is not dict and tensor_of(value) is not None:
+                if type(value) is dict:
+                    if not (type(name) is str and any(word in name.lower() for word in NOT_WEIGHTS)):
+                        following.append(value)
+                elif type(name) is str and tensor_of(value) is not None:
                     return True
-                if type(value) is dict and not (
-                    type(name) is str and any(word in name.lower() for word in NOT_WEIGHTS)
-                ):
-                    following.append(value)
         level = following
+    barren |= seen
     return False
 
 

@@ -144,6 +144,8 @@ def _read_zip(source: Source, wrapper: str | None) -> Contents:
     if len(roots) == 1:
         return read_torch_zip(source, members, roots[0], wrapper)
     if any(name.endswith(".npy") for name in members):
+        if wrapper is not None:
+            raise WeightsError(f"is a plain table of tensors: there is nothing under {quoted(wrapper)}")
         return read_npz(source, members)
     raise refuse_zip(dict(members))
 

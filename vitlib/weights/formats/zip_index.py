@@ -8,6 +8,7 @@ Source: APPNOTE 6.3.10, sections 4.3.7 (local header), 4.3.12 (central directory
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
 from dataclasses import dataclass
@@ -52,9 +53,12 @@ class Member:
     def head(self, source: Source, count: int) -> bytes:
         """Its first `count` bytes at most, without touching the rest and without a checksum."""
         data = source.view[self.start : self.start + self.stored_size]
-        return (
-            zlib.decompressobj(-15).decompress(data[: 4 * count + 64], count) if self.deflated else bytes(data[:count])
-        )
+        if not self.deflated:
+            return bytes(data[:count])
+        try:
+            return zlib.decompressobj(-15).decompress(data[: 4 * count + 64], count)
+        except zlib.error:
+            raise self._corrupt() from None
 
     def _inflate(self, data: memoryview, source: Source) -> memoryview:
         limit = source.size + SLACK
@@ -65,21 +69,32 @@ class Member:
                 way_out="Save it again without compression (numpy.savez)",
             )
         out, inflater, filled = bytearray(self.size), zlib.decompressobj(-15), 0
-        for start in range(0, len(data), 1 << 16):
-            chunk: bytes | memoryview = data[start : start + (1 << 16)]
-            while chunk:
-                piece = inflater.decompress(chunk, 1 << 20)
+        try:
+            for start in range(0, len(data), 1 << 16):
+                chunk: bytes | memoryview = data[start : start + (1 << 16)]
+                while chunk:
+                    piece = inflater.decompress(chunk, 1 << 20)
+                    if filled + len(piece) > self.size:
+                        raise self._corrupt()
+                    out[filled : filled + len(piece)] = piece
+                    filled += len(piece)
+                    chunk = inflater.unconsumed_tail
+            # What the last piece left inside; the loop ends because nothing more goes in
+            while piece := inflater.decompress(b"", 1 << 20):
                 if filled + len(piece) > self.size:
-                    raise WeightsError(f"has a member {quoted(self.name)} that unpacks to more than it declares")
+                    raise self._corrupt()
                 out[filled : filled + len(piece)] = piece
                 filled += len(piece)
-                chunk = inflater.unconsumed_tail
-        while not inflater.eof and (piece := inflater.decompress(b"", 1 << 20)) and filled + len(piece) <= self.size:
-            out[filled : filled + len(piece)] = piece
-            filled += len(piece)
+        except zlib.error:
+            raise self._corrupt() from None
         if filled != self.size or not inflater.eof or inflater.unused_data:
-            raise WeightsError(f"has a member {quoted(self.name)} whose compressed data do not end where they should")
+            raise self._corrupt()
         return memoryview(out).toreadonly()
+
+    def _corrupt(self) -> WeightsError:
+        return WeightsError(
+            f"is damaged: the compressed data of its member {quoted(self.name)} are not what the archive says"
+        )
 
 
 def read_index(source: Source) -> dict[str, Member]:
@@ -125,7 +140,7 @@ def read_index(source: Source) -> dict[str, Member]:
     if position != end:
         raise WeightsError("is an archive whose table of members has a wrong length")
     spans.sort()
-    if any(first[1] > second[0] for first, second in zip(spans, spans[1:], strict=False)):
+    if any(first[1] > second[0] for first, second in itertools.pairwise(spans)):
         raise WeightsError("is an archive whose members overlap")
     return members
 
@@ -186,4 +201,5 @@ def _decode_name(raw: bytes) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
-        return raw.decode("cp437")
+        # Both writers mark names as UTF-8; the older code page would only hide damage
+        raise WeightsError("has a member whose name is not UTF-8 text") from None
