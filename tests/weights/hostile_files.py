@@ -148,6 +148,8 @@ def hostile(kind: str, canary: str) -> list[bytes]:
             array_of_shape(b"J\x00\x00\x10\x00\x85", b"c_codecs\nencode\nX\0\0\x40\0" + b"x" * ((4 << 20) - 4)
                            + "\U0001f600".encode() + b"X\x06\0\0\0latin1\x86R"),
         ]  # fmt: skip
+    # What is long only tries the limits of the pickle reader, once is enough
+    attacks = [attack for attack in attacks if len(attack) < 300_000]
     if kind == "torch-legacy":
         prefix = (DATA / "shared_legacy.pth").read_bytes()
         cut = opcode_spans(prefix)[-1][1]
@@ -227,8 +229,8 @@ def npz_attacks() -> list[bytes]:
         header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
         return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + data
 
-    bomb = archive(("w.npy", array(f"({25 << 20},)", bytes(100 << 20))))
-    pieces = archive(*((f"w{i}.npy", array(f"({6 << 20},)", bytes(24 << 20))) for i in range(4)))
+    bomb = archive(("w.npy", array(f"({20 << 20},)", bytes(80 << 20))))
+    pieces = archive(*((f"w{i}.npy", array(f"({6 << 20},)", bytes(24 << 20))) for i in range(3)))
     wide = archive(("w.npy", array(f"({15 << 20},)", bytes(30 << 20), "|V2")))
     lying = bytearray(archive(("w.npy", array("(4,)", bytes(16)))))
     at = lying.rfind(b"PK\x01\x02")

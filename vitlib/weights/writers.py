@@ -126,7 +126,7 @@ def _widest_first(tensors: Mapping[str, Value]) -> list[tuple[str, Value]]:
 
 
 def _array(name: str, value: Value) -> np.ndarray:
-    array = value if isinstance(value, np.ndarray) else value()
+    array = value() if callable(value) else value
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
         kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
         raise ValueError(f"{name!r} is no array of numbers but {kind}")

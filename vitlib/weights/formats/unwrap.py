@@ -151,7 +151,7 @@ def _not_found(tree: Any, wrapper: str | None) -> WeightsError:
 
 
 def _shown(key: Any) -> str:
-    return key if type(key) is str else str(key) if type(key) is int else f"<{type(key).__name__}>"
+    return key if type(key) is str else str(key) if type(key) is int else "(a key that is not text)"
 
 
 def strip_prefixes(tensors: dict[str, Tensor]) -> tuple[list[str], dict[str, Tensor]]:
