@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from ..errors import WeightsError, quoted
 from .inert import Constructor, Inert, LongText, refusal
+from .pickle_opcodes import HANDLERS, U8
 
 BUDGET = 24 << 20  # bytes of Python objects made from one pickle
 MAX_NAME = 1024  # longer text stays in the file as `LongText`
@@ -62,7 +63,7 @@ class PickleReader:
                         raise WeightsError("holds a corrupt pickle: it does not end with one object")
                     return self.stack[0]
                 self.spend(16)
-                handler = _HANDLERS.get(opcode)
+                handler = HANDLERS.get(opcode)
                 if handler is None:
                     raise WeightsError(
                         f"holds a pickle with the opcode 0x{opcode:02x}, which files of weights do not use; "
@@ -222,7 +223,7 @@ class PickleReader:
             raise WeightsError(f"holds a pickle of protocol {version}; 2 to 5 are known")
 
     def frame(self) -> None:
-        if self.number(_U8) > len(self.data) - self.at:
+        if self.number(U8) > len(self.data) - self.at:
             raise WeightsError("ends in the middle of its pickle; it was cut off")
 
     def mark(self) -> None:
@@ -231,94 +232,3 @@ class PickleReader:
 
 def _refuse_change(target: Any) -> NoReturn:
     raise WeightsError(f"holds a corrupt pickle: it adds items to a {type(target).__name__}")
-
-
-_U1, _U2, _U4, _U8 = (struct.Struct(code) for code in ("<B", "<H", "<I", "<Q"))
-_I4, _FLOAT = struct.Struct("<i"), struct.Struct(">d")
-
-
-def _binary_op(method: Callable[[PickleReader, Any, Any], None]) -> Callable[[PickleReader], None]:
-    def run(reader: PickleReader) -> None:
-        second = reader.pop()
-        method(reader, reader.pop(), second)
-
-    return run
-
-
-def _set_item(reader: PickleReader) -> None:
-    value, key = reader.pop(), reader.pop()
-    reader.set_items(reader.top(), [key, value])
-
-
-def _append(reader: PickleReader) -> None:
-    value = reader.pop()
-    reader.extend(reader.top(), [value])
-
-
-def _new_with_keywords(reader: PickleReader) -> None:
-    keywords, arguments = reader.pop(), reader.pop()
-    if type(keywords) is not dict or keywords:
-        raise WeightsError("refuses to run what its pickle calls: it makes an object from named arguments")
-    reader.call(reader.pop(), arguments)
-
-
-def _items(method: Callable[[PickleReader, Any, list[Any]], None]) -> Callable[[PickleReader], None]:
-    def run(reader: PickleReader) -> None:
-        items = reader.pop_mark()
-        method(reader, reader.top(), items)
-
-    return run
-
-
-_HANDLERS: dict[int, Callable[[PickleReader], Any]] = {
-    0x80: PickleReader.protocol,
-    0x95: PickleReader.frame,
-    ord("("): PickleReader.mark,
-    ord("0"): lambda r: r.marks.pop() if r.marks and r.marks[-1] == len(r.stack) else r.stack.pop(),
-    ord("1"): lambda r: r.pop_mark(),
-    ord("2"): lambda r: r.push(r.top()),
-    ord("N"): lambda r: r.push(None),
-    0x88: lambda r: r.push(True),
-    0x89: lambda r: r.push(False),
-    ord("K"): lambda r: r.push(r.number(_U1)),
-    ord("M"): lambda r: r.push(r.number(_U2), 32),
-    ord("J"): lambda r: r.push(r.number(_I4), 32),
-    0x8A: lambda r: r.integer(r.number(_U1)),
-    0x8B: lambda r: r.integer(r.number(_I4)),
-    ord("G"): lambda r: r.push(r.number(_FLOAT), 24),
-    ord("X"): lambda r: r.text(r.number(_U4)),
-    0x8C: lambda r: r.text(r.number(_U1)),
-    0x8D: lambda r: r.text(r.number(_U8)),
-    ord("U"): lambda r: r.python2_text(r.number(_U1)),
-    ord("T"): lambda r: r.python2_text(r.number(_I4)),
-    ord("B"): lambda r: r.push(r.take(r.number(_U4)), 240),
-    ord("C"): lambda r: r.push(r.take(r.number(_U1)), 240),
-    0x8E: lambda r: r.push(r.take(r.number(_U8)), 240),
-    0x96: lambda r: r.push(r.take(r.number(_U8)), 240),
-    ord(")"): lambda r: r.push(()),
-    0x85: lambda r: r.tuple_of([r.pop()]),
-    0x86: lambda r: r.tuple_of([r.pop(), r.pop()][::-1]),
-    0x87: lambda r: r.tuple_of([r.pop(), r.pop(), r.pop()][::-1]),
-    ord("t"): lambda r: r.tuple_of(r.pop_mark()),
-    ord("]"): lambda r: r.push([], 96),
-    ord("}"): lambda r: r.push({}, 240),
-    0x8F: lambda r: r.push(Inert("set", ()), 240),
-    0x91: lambda r: r.push(Inert("frozenset", tuple(r.pop_mark())), 240),
-    ord("a"): _append,
-    ord("e"): _items(PickleReader.extend),
-    0x90: _items(PickleReader.extend),
-    ord("s"): _set_item,
-    ord("u"): _items(PickleReader.set_items),
-    ord("q"): lambda r: r.put(r.number(_U1)),
-    ord("r"): lambda r: r.put(r.number(_U4)),
-    0x94: lambda r: r.put(len(r.memo)),
-    ord("h"): lambda r: r.get(r.number(_U1)),
-    ord("j"): lambda r: r.get(r.number(_U4)),
-    ord("c"): lambda r: r.resolve(r.line(), r.line()),
-    0x93: _binary_op(PickleReader.resolve),
-    ord("R"): _binary_op(PickleReader.call),
-    0x81: _binary_op(PickleReader.call),
-    0x92: _new_with_keywords,
-    ord("b"): PickleReader.build,
-    ord("Q"): PickleReader.persistent_id,
-}

@@ -107,7 +107,7 @@ def open_weights(path: str | os.PathLike[str], *, wrapper: str | None = None) ->
             tensors, pickled classes), or has two tensors of one name.
         FileNotFoundError, PermissionError: as the system says.
     """
-    path = os.fspath(path)
+    path = os.fsdecode(path)
     with _naming(path):
         contents = _read_contents(path, wrapper, may_be_index=True)
         prefixes: list[str] = []
