@@ -1,0 +1,57 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import BinaryIO
+
+TEMPORARY_PREFIX = ".vitlib-"
+TEMPORARY_SUFFIX = ".partial"
+
+
+@contextmanager
+def write_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Gives a binary file to write that takes the name `path` when the block ends without an exception.
+
+    Until then an older file of that name stays as it is. The new one lies in the same directory under a name of its
+    own (`.vitlib-*.partial`): that is what remains when the process is killed, and nothing else. The data and the
+    new name are on the disk (fsync) when the block has been left. A symbolic link is kept, and its target replaced.
+
+    Raises OSError, as the system says, when the disk is full or the directory is missing or closed to us; the
+    temporary file is then removed.
+    """
+    path = os.path.realpath(os.fspath(path))
+    directory = os.path.dirname(path)
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"{path} is a directory; give the name of a file")
+    temporary = os.path.join(directory, f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
+    # Not tempfile: it makes files that only their owner can read, whatever the umask says
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    descriptor = os.open(temporary, flags, 0o666)
+    try:
+        with os.fdopen(descriptor, "w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+    _sync_directory(directory)
+
+
+def _sync_directory(directory: str) -> None:
+    """Makes the new name last; systems that cannot open a directory (Windows) keep names by themselves."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        # Some network file systems refuse to sync directories; the file itself is safe by then
+        with suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
