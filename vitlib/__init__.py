@@ -5,6 +5,7 @@ from .deploy import CpuTuning, tune_cpu
 from .images import ImageError, Preprocess
 from .layers import MLP, EncoderBlock, MultiHeadAttention, PatchEmbed
 from .models import DeiT, DeiTLogits, VisionTransformer, ViTConfig, create_model, get_config, list_models
+from .weights import LoadReport, WeightsError, from_pretrained, load_weights, save_weights
 
 __version__ = "0.1.0"
 
@@ -16,16 +17,21 @@ __all__ = [
     "DeiTLogits",
     "EncoderBlock",
     "ImageError",
+    "LoadReport",
     "MultiHeadAttention",
     "PatchEmbed",
     "Preprocess",
     "ViTConfig",
     "VisionTransformer",
+    "WeightsError",
     "__version__",
     "attention_maps",
     "count",
     "create_model",
+    "from_pretrained",
     "get_config",
     "list_models",
+    "load_weights",
+    "save_weights",
     "tune_cpu",
 ]

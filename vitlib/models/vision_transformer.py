@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -43,6 +44,7 @@ class VisionTransformer(Copyable, nn.Layer):
         config = self._own_config((config or ViTConfig()).replace(**overrides))
         self.config = config
         self.load_report = None
+        self.labels: Sequence[str] | None = None  # names of the classes, where the weights brought them
         self.recompute = False
         init, width = config.weight_init, config.embed_dim
 
@@ -272,6 +274,16 @@ class VisionTransformer(Copyable, nn.Layer):
     @preprocess.setter
     def preprocess(self, record: Preprocess) -> None:
         self.config = self.config.replace(preprocess=record)
+
+    def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
+        """Write config.json (architecture, preprocessing, labels) and model.safetensors (timm's names), which
+        `vitlib.from_pretrained(directory)` opens. Each file appears whole or not at all.
+
+        Raises RuntimeError for a model without values, and OSError when the disk does.
+        """
+        from ..weights.save import save_pretrained
+
+        save_pretrained(self, directory)
 
     def reset_head(self, num_classes: int) -> None:
         """A fresh head (of a DeiT, both) for another number of classes; 0 removes it. Raises ValueError below 0."""

@@ -1,18 +1,10 @@
-"""Weights: file formats, names, fit to a model."""
+"""Weights: file formats -> names -> fit to the model -> values and a report; and the way back."""
 
 from __future__ import annotations
 
-from .atomic import write_atomically
 from .errors import WeightsError
-from .formats import WeightsFile, open_weights
-from .writers import write_npz, write_pdparams, write_safetensors
+from .load import from_pretrained, load_weights
+from .report import LoadReport
+from .save import save_weights
 
-__all__ = [
-    "WeightsError",
-    "WeightsFile",
-    "open_weights",
-    "write_atomically",
-    "write_npz",
-    "write_pdparams",
-    "write_safetensors",
-]
+__all__ = ["LoadReport", "WeightsError", "from_pretrained", "load_weights", "save_weights"]

@@ -1,0 +1,127 @@
+"""The architecture of a checkpoint that comes without a config, read off its tensors."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ..models.presets import SIZES
+from .canonical import Canonical
+from .errors import WeightsError
+
+# Heads cannot be read off shapes; these published widths, depths and MLP widths have these heads.
+_HEADS = {(width, depth, 4 * width): heads for width, depth, heads in SIZES.values()}
+
+
+def infer_options(weights: Canonical, metadata: Mapping[str, str], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of `ViTConfig` for these tensors.
+
+    metadata: of the file; vitlib writes the grid of tables that are not square there.
+    overrides: what the caller fixes; `num_heads` and `img_size` among them need not be inferred.
+
+    Raises WeightsError when a tensor that the architecture rests on is missing or of an odd rank, and when heads or
+    image size cannot be told and are not given.
+    """
+    entries = weights.entries
+    kernel = _shape(weights, "patch_embed.proj.weight", 4)
+    width, in_chans, patch = kernel[0], kernel[1], (kernel[2], kernel[3])
+    depth = 1 + max((int(n) for name in entries for n in re.findall(r"^blocks\.(\d+)\.", name)), default=-1)
+    if depth == 0:
+        raise WeightsError("holds no encoder block")
+    hidden = _shape(weights, "blocks.0.mlp.fc1.weight", 2)[1]
+    options: dict[str, Any] = {
+        "patch_size": patch[0] if patch[0] == patch[1] else patch,
+        "in_chans": in_chans,
+        "embed_dim": width,
+        "depth": depth,
+        "mlp_ratio": hidden / width,
+        "num_heads": _heads(weights, width, depth, hidden, overrides),
+        "qkv_bias": "blocks.0.attn.qkv.bias" in entries,
+        "qk_norm": "blocks.0.attn.q_norm.weight" in entries,
+        "patch_bias": "patch_embed.proj.bias" in entries,
+        "pre_norm": "norm_pre.weight" in entries,
+        "class_token": "cls_token" in entries,
+        "distillation_token": "dist_token" in entries,
+        "reg_tokens": _shape(weights, "reg_token", 3)[1] if "reg_token" in entries else 0,
+        "pre_logits": _shape(weights, "pre_logits.fc.weight", 2)[1] if "pre_logits.fc.weight" in entries else None,
+        "num_classes": _shape(weights, "head.weight", 2)[1] if "head.weight" in entries else 0,
+    }
+    if "blocks.0.ls1.gamma" in entries:
+        options["init_values"] = 1e-4
+    if "fc_norm.weight" in entries:
+        options |= {"fc_norm": True, "global_pool": "avg"}
+    elif not options["class_token"]:
+        options |= {"fc_norm": False, "global_pool": "avg"}
+    if options["distillation_token"] and "head_dist.weight" not in entries and "head.weight" in entries:
+        # transformers' DeiTForImageClassification: the token is there, and only the class head reads. A register does
+        # exactly that.
+        options |= {"distillation_token": False, "reg_tokens": options["reg_tokens"] + 1}
+    return options | _positions(weights, options, patch, metadata, overrides)
+
+
+def _positions(
+    weights: Canonical,
+    options: Mapping[str, Any],
+    patch: tuple[int, int],
+    metadata: Mapping[str, str],
+    overrides: Mapping[str, Any],
+) -> dict[str, Any]:
+    if "pos_embed" not in weights.entries:
+        return {"pos_embed": "none"}
+    rows = _shape(weights, "pos_embed", 3)[1]
+    prefix = options["class_token"] + options["distillation_token"] + options["reg_tokens"]
+    grid = table_grid(rows, prefix, metadata)
+    if grid is None:
+        if "img_size" in overrides:
+            return {"img_size": overrides["img_size"]}
+        raise WeightsError(
+            f"has a position table of {rows} rows, no square grid with or without {prefix} prefix rows: the image size "
+            "cannot be told",
+            way_out="Give img_size=(height, width)",
+        )
+    num_prefix = rows - grid[0] * grid[1]
+    size = (grid[0] * patch[0], grid[1] * patch[1])
+    return {
+        "img_size": size[0] if size[0] == size[1] else size,
+        "no_embed_class": prefix > 0 and num_prefix == 0,
+    }
+
+
+def table_grid(rows: int, prefix: int, metadata: Mapping[str, str]) -> tuple[int, int] | None:
+    """The grid of a position table: as the file's metadata say, else square, with `prefix` rows or none before it."""
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", metadata.get("vitlib.grid", ""))
+    if match:
+        grid = (int(match[1]), int(match[2]))
+        if rows - grid[0] * grid[1] in (0, prefix):
+            return grid
+    for num_prefix in (prefix, 0):
+        side = math.isqrt(max(rows - num_prefix, 0))
+        if side and side * side == rows - num_prefix:
+            return side, side
+    return None
+
+
+def _heads(weights: Canonical, width: int, depth: int, hidden: int, overrides: Mapping[str, Any]) -> int:
+    if "num_heads" in overrides:
+        return overrides["num_heads"]
+    qkv = weights.entries.get("blocks.0.attn.qkv.weight")
+    if qkv is not None and qkv.heads:
+        return qkv.heads
+    if (width, depth, hidden) in _HEADS:
+        return _HEADS[width, depth, hidden]
+    raise WeightsError(
+        f"does not tell how many attention heads its model has, and no published one is {width} wide with {depth} "
+        f"blocks and an MLP of {hidden}",
+        way_out="Give num_heads=",
+    )
+
+
+def _shape(weights: Canonical, name: str, rank: int) -> tuple[int, ...]:
+    entry = weights.entries.get(name)
+    if entry is None:
+        raise WeightsError(f"holds no {name}, so the architecture cannot be told")
+    if len(entry.shape) != rank or 0 in entry.shape:
+        raise WeightsError(f"has {name} with shape {list(entry.shape)}, expected {rank} dimensions, none of them 0")
+    return entry.shape

@@ -1,0 +1,288 @@
+"""Weights into models: strict, all at once, and with a report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from ..images import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from ..layers import MLP
+from ..layers.mlp import ACTIVATIONS
+from ..layers.patch_embed import grid_of, to_pair
+from ..models import DeiT, VisionTransformer, ViTConfig
+from .assign import assign
+from .canonical import Canonical, canonical
+from .dialects import NAMES
+from .errors import WeightsError
+from .fit import ALLOWANCES, Plan, fold_blocks, make_plan
+from .infer import infer_options
+from .report import LoadReport
+from .source import WeightSource, open_source
+
+# An override of one of these options permits these changes.
+_PERMITS = {
+    "num_classes": ("head",),
+    "img_size": ("position",),
+    "patch_size": ("patch", "position"),
+    "in_chans": ("channels",),
+}
+_NUMERICS = ("norm_eps", "activation", "position_resize")
+
+
+def load_weights(
+    model: VisionTransformer, source: Any, *, dialect: str = "auto", allow: str | Iterable[str] = ()
+) -> LoadReport:
+    """Load weights of any known codebase into a model, exactly or not at all.
+
+    source: a file (.safetensors, .npz, .pdparams, .pth, .pt, .bin, an index of shards), a directory with one,
+        "hf:org/repo", a URL, or {name: array} with linear weights [out, in]. Files are data; nothing in them runs.
+    dialect: whose names the file has: "timm", "huggingface", "torchvision", "google", "big_vision", "facebook",
+        "paddleclas"; "auto" recognises it.
+    allow: changes that are permitted: "head" (another number of classes: new head), "position" (another grid: table
+        resampled by the source's method), "patch" (kernel resized by pseudo-inverse), "channels", "class_row" (position
+        rows of prefix tokens folded in or out), "distillation" (a distilled file into a plain model, or the reverse).
+
+    What the source fixes beside the weights (LayerNorm epsilon, activation, position resizing, preprocessing, labels)
+    is taken over and reported. The report is returned and stays on `model.load_report`.
+
+    Raises one WeightsError that lists everything that is missing, unexpected, of a wrong shape, not finite or not
+    permitted; the model is then as it was. Raises ValueError for an unknown dialect or allowance, FileNotFoundError,
+    and DownloadError.
+    """
+    return _load(model, open_source(source), dialect=dialect, allow=allow)
+
+
+def from_pretrained(
+    source: Any,
+    *,
+    model_class: type[VisionTransformer] | None = None,
+    dialect: str = "auto",
+    allow: str | Iterable[str] = (),
+    **overrides: Any,
+) -> VisionTransformer:
+    """A model from weights alone: the architecture comes from config files where there are any, else from the tensors.
+
+    source, dialect, allow: as in `load_weights`. model_class: build this subclass. overrides: options of `ViTConfig`;
+    `num_classes`, `img_size`, `patch_size` and `in_chans` permit exactly that change of the weights.
+
+    The model comes with its preprocessing and labels, and `model.load_report` says what was inferred. Raises as
+    `load_weights` does, and WeightsError when heads or image size cannot be told (give `num_heads`, `img_size`).
+    """
+    opened = open_source(source)
+    try:
+        weights = canonical(opened.tensors, opened.format, dialect)
+        if opened.config.kind in ("vitlib", "timm"):
+            options, notes = dict(opened.config.options), []
+        else:
+            inferred = infer_options(weights, opened.metadata, {**opened.config.options, **overrides})
+            options = {**inferred, **weights.dialect.numerics, **opened.config.options}
+            notes = [_inferred_note(inferred, opened.config.options)]
+    except WeightsError as error:
+        raise error.at(opened.path) from None
+    if "num_heads" in overrides:
+        options["num_heads"] = overrides["num_heads"]
+    config = ViTConfig(**options).replace(**overrides)
+    return _build(config, model_class, opened, dialect=dialect, allow=allow, overrides=overrides, notes=notes)
+
+
+def create_pretrained(
+    name: str,
+    config: ViTConfig,
+    model_class: type[VisionTransformer] | None,
+    source: Any,
+    *,
+    allow: str | Iterable[str],
+    overrides: Mapping[str, Any],
+) -> VisionTransformer:
+    """What `create_model(name, pretrained=source)` does, given the preset's config with the overrides in it."""
+    opened = open_source(source)
+    return _build(config, model_class, opened, dialect="auto", allow=allow, overrides=overrides, notes=[])
+
+
+def _build(
+    config: ViTConfig,
+    model_class: type[VisionTransformer] | None,
+    opened: WeightSource,
+    *,
+    dialect: str,
+    allow: str | Iterable[str],
+    overrides: Mapping[str, Any],
+    notes: list[str],
+) -> VisionTransformer:
+    if model_class is None:
+        model_class = DeiT if config.distillation_token else VisionTransformer
+    with paddle.LazyGuard():
+        model = model_class(config)
+    permitted = [change for name in overrides for change in _PERMITS.get(name, ())]
+    allowed = [*_names(allow), *permitted]
+    _load(model, opened, dialect=dialect, allow=allowed, fixed=overrides, notes=notes)
+    return model
+
+
+def _load(
+    model: VisionTransformer,
+    opened: WeightSource,
+    *,
+    dialect: str,
+    allow: str | Iterable[str],
+    fixed: Mapping[str, Any] | None = None,
+    notes: Iterable[str] = (),
+) -> LoadReport:
+    """fixed: options that the caller gave, which the source does not change."""
+    if dialect not in ("auto", *NAMES):
+        raise ValueError(f"unknown dialect {dialect!r}; there are auto, {', '.join(NAMES)}")
+    allow, fixed = _names(allow), fixed or {}
+    for name in allow:
+        if name not in ALLOWANCES:
+            raise ValueError(f"allow={name!r} is no change that loading knows; there are {', '.join(ALLOWANCES)}")
+    try:
+        weights = canonical(opened.tensors, opened.format, dialect)
+        source_numerics = {
+            name: value
+            for name, value in {**weights.dialect.numerics, **opened.config.options}.items()
+            if name in _NUMERICS and name not in fixed
+        }
+        plan = make_plan(
+            model,
+            weights,
+            opened.tensors,
+            position_resize=source_numerics.get("position_resize", model.config.position_resize),
+            metadata=opened.metadata,
+            source_grid=_config_grid(opened.config.options),
+        )
+        changed = _check(model, plan, opened, allow)
+    except WeightsError as error:
+        raise error.at(opened.path) from None
+
+    for name, parameter in model.named_parameters():
+        if name in plan.reset:
+            if not parameter._is_initialized():
+                parameter.initialize()
+        else:
+            assign(parameter, changed[name] if name in changed else plan.entries[name].read(opened.tensors))
+    said = _take_numerics(model, source_numerics)
+    said += _take_preprocess(model, opened, weights, fixed)
+    labels = opened.config.labels
+    model.labels = labels if labels is not None and len(labels) == model.config.num_classes else None
+    if weights.dialect.name in ("timm", "facebook") and not opened.config.kind:
+        said.append(
+            "names do not tell whose numerics these weights want: timm's were assumed (epsilon, GELU, resizing)"
+        )
+    model.load_report = LoadReport(
+        source=opened.path,
+        format=opened.format,
+        dialect=weights.dialect.name,
+        wrapper=opened.wrapper,
+        loaded=tuple(name for name in plan.entries),
+        resized=plan.resized,
+        reset=tuple(plan.reset),
+        left_out=tuple(plan.left_out),
+        notes=(*notes, *said),
+    )
+    return model.load_report
+
+
+def _names(allow: str | Iterable[str]) -> list[str]:
+    return [allow] if isinstance(allow, str) else list(allow)
+
+
+def _check(model: VisionTransformer, plan: Plan, opened: WeightSource, allow: list[str]) -> dict[str, np.ndarray]:
+    """Raise one WeightsError with every problem, before anything is assigned; else the arrays that were changed."""
+    problems = []
+    for title, names in (("missing in the file", plan.missing), ("unexpected in the file", plan.unexpected)):
+        if names:
+            problems.append(f"{title}: {', '.join(fold_blocks(names))}")
+    if plan.misshapen:
+        alike: dict[str, list[str]] = {}
+        for name, text in plan.misshapen.items():
+            alike.setdefault(text, []).append(name)
+        problems += [f"of another shape: {', '.join(fold_blocks(names))}: {text}" for text, names in alike.items()]
+    refused = [name for name in plan.needed if name not in allow]
+    problems += [f"not permitted: {plan.needed[name]}" for name in refused]
+    broken = [name for name in plan.entries if not _finite(name, plan, opened)]
+    if broken:
+        problems.append(f"not finite (NaN or infinity): {', '.join(fold_blocks(broken))}")
+    changed: dict[str, np.ndarray] = {}
+    if not problems:
+        changed = {name: plan.value(name, opened.tensors) for name in plan.changes}
+        shapes = {name: list(p.shape) for name, p in model.named_parameters()}
+        wrong = [name for name, array in changed.items() if list(array.shape) != shapes[name]]
+        problems += [f"of another shape: {name}: {list(changed[name].shape)}, model {shapes[name]}" for name in wrong]
+    if not problems:
+        return changed
+    ways = [f'allow="{name}" permits: {ALLOWANCES[name]}' for name in refused]
+    if "head" in refused:
+        ways.append("num_classes=N for create_model or from_pretrained gives a new head, num_classes=0 none")
+    if plan.missing or plan.misshapen:
+        ways.append("for another architecture, from_pretrained(source) builds the model that the file describes")
+    text = "\n  ".join(problems)
+    reason = f"does not fit this {type(model).__name__}, which is left as it was:\n  {text}"
+    raise WeightsError(reason, way_out="Ways out: " + "; ".join(ways) if ways else "")
+
+
+def _finite(name: str, plan: Plan, opened: WeightSource) -> bool:
+    """Whether all values are finite: their sum tells, and only when it overflowed need each be looked at."""
+    arrays = (part.read(opened.tensors) for part in plan.entries[name].parts)
+    with np.errstate(all="ignore"):
+        return all(bool(np.isfinite(array.sum())) or bool(np.isfinite(array).all()) for array in arrays)
+
+
+def _config_grid(options: Mapping[str, Any]) -> tuple[int, int] | None:
+    if "img_size" not in options or "patch_size" not in options:
+        return None
+    try:
+        return grid_of(to_pair(options["img_size"]), to_pair(options["patch_size"]))
+    except ValueError:
+        return None
+
+
+def _take_numerics(model: VisionTransformer, numerics: Mapping[str, Any]) -> list[str]:
+    """Compute as the source does: epsilon of every LayerNorm, activation of every MLP, method of resampling."""
+    changes = {name: value for name, value in numerics.items() if getattr(model.config, name) != value}
+    for layer in model.sublayers():
+        if "norm_eps" in changes and isinstance(layer, nn.LayerNorm):
+            layer._epsilon = changes["norm_eps"]
+        if "activation" in changes and isinstance(layer, MLP):
+            layer.activation = ACTIVATIONS[changes["activation"]]
+    said = [
+        f"{name}: {getattr(model.config, name)!r} -> {value!r}, as the source computes"
+        for name, value in changes.items()
+    ]
+    model.config = model.config.replace(**changes)
+    return said
+
+
+def _take_preprocess(
+    model: VisionTransformer, opened: WeightSource, weights: Canonical, fixed: Mapping[str, Any]
+) -> list[str]:
+    record = opened.config.preprocess or _dialect_preprocess(model, weights)
+    if record is None or "preprocess" in fixed:
+        return []
+    record = record.replace(size=None)
+    if record == model.config.preprocess:
+        return []
+    model.config = model.config.replace(preprocess=record)
+    where = "its config files" if opened.config.preprocess else f"the habit of {weights.dialect.name}"
+    return [f"preprocessing from {where}: {model.preprocess}"]
+
+
+def _dialect_preprocess(model: VisionTransformer, weights: Canonical) -> Preprocess | None:
+    """What a codebase does to images before such a model, where no file says so."""
+    name, config = weights.dialect.name, model.config
+    record = weights.dialect.preprocess
+    if name == "paddleclas":  # 256 -> 224, and 384 -> 384, with the mean and deviation of the family
+        return config.preprocess.replace(crop_fraction=224 / 256 if to_pair(config.img_size)[0] <= 224 else 1.0)
+    if name == "torchvision" and config.embed_dim == 1024 and to_pair(config.patch_size) == (16, 16):
+        return record.replace(crop_fraction=224 / 242)
+    if name == "huggingface" and ("dist_token" in weights.entries or config.preprocess.mean == IMAGENET_MEAN):
+        return Preprocess(resize="squash", crop_fraction=224 / 256, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    return record
+
+
+def _inferred_note(inferred: Mapping[str, Any], known: Mapping[str, Any]) -> str:
+    told = {name: value for name, value in inferred.items() if name not in known}
+    return "inferred from the tensors: " + ", ".join(f"{name}={value!r}" for name, value in told.items())
