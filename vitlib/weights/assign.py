@@ -19,10 +19,14 @@ def assign(parameter: paddle.Tensor, array: np.ndarray) -> None:
     if parameter._is_initialized():
         parameter.set_value(paddle.to_tensor(values, dtype=parameter.dtype))
         return
-    place = paddle.framework._current_expected_place()
-    if place.is_cpu_place() and parameter.dtype == paddle.float32:
+    if paddle.get_device() == "cpu" and parameter.dtype == paddle.float32:
         tensor = paddle.base.core.eager.Tensor(
-            value=values, place=place, persistable=True, zero_copy=True, name=parameter.name, stop_gradient=True
+            value=values,
+            place=paddle.CPUPlace(),
+            persistable=True,
+            zero_copy=True,
+            name=parameter.name,
+            stop_gradient=True,
         )
     else:
         tensor = paddle.to_tensor(values, dtype=parameter.dtype)
