@@ -81,7 +81,7 @@ def test_the_mlp_takes_a_function_and_is_four_times_as_wide_by_default():
 
 
 def test_an_unknown_activation_is_named_beside_the_known_ones():
-    with pytest.raises(ValueError, match="unknown activation 'gleu'.*'gelu'.*'quick_gelu'"):
+    with pytest.raises(ValueError, match=r"unknown activation 'gleu'.*'gelu'.*'quick_gelu'"):
         vitlib.MLP(WIDTH, activation="gleu")
 
 

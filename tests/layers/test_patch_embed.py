@@ -1,9 +1,9 @@
-"""PatchEmbed is the product of flattened patches and a matrix, and says what is wrong with an image that does not fit."""
+"""PatchEmbed is the product of flattened patches and a matrix, and says why an image does not fit."""
 
 import numpy as np
 import paddle
 import pytest
-from conftest import difference
+from conftest import difference, refused
 
 import vitlib
 
@@ -113,10 +113,8 @@ ERRORS = {
 @pytest.mark.parametrize("case", ERRORS)
 def test_an_image_that_does_not_fit_is_refused_with_what_was_found_and_expected(case):
     error, make, words = ERRORS[case]
-    with pytest.raises(error) as caught:
+    with refused(error, *words):
         vitlib.PatchEmbed(16, 4, 3, 10)(make())
-    for word in words:
-        assert word in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -125,10 +123,8 @@ def test_an_image_that_does_not_fit_is_refused_with_what_was_found_and_expected(
 )
 def test_a_dynamic_size_still_has_to_hold_whole_patches(images, height, width, words):
     embed = vitlib.PatchEmbed(16, 4, 3, 10, dynamic_img_size=True)
-    with pytest.raises(ValueError) as caught:
+    with refused(ValueError, *words):
         embed(images(height, width))
-    for word in words:
-        assert word in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -149,10 +145,8 @@ def test_a_dynamic_size_still_has_to_hold_whole_patches(images, height, width, w
     ],
 )
 def test_sizes_that_cannot_work_are_refused_at_construction(size, patch, words):
-    with pytest.raises(ValueError) as caught:
+    with refused(ValueError, *words):
         vitlib.PatchEmbed(size, patch, 3, 10)
-    for word in words:
-        assert word in str(caught.value)
 
 
 @pytest.mark.parametrize(("option", "value"), [("in_chans", 0), ("embed_dim", 0), ("in_chans", -3), ("embed_dim", 1.5)])
@@ -162,7 +156,7 @@ def test_channels_and_width_have_to_be_positive_ints(option, value):
 
 
 def test_an_unknown_scheme_is_named_beside_the_known_ones():
-    with pytest.raises(ValueError, match="unknown weight_init 'pytorch'.*'timm'.*'jax'"):
+    with pytest.raises(ValueError, match=r"unknown weight_init 'pytorch'.*'timm'.*'jax'"):
         vitlib.PatchEmbed(16, 4, weight_init="pytorch")
 
 

@@ -116,7 +116,7 @@ def test_the_gradient_of_a_resampled_table_reaches_the_table():
 
 
 def test_an_unknown_method_is_named_beside_the_known_ones():
-    with pytest.raises(ValueError, match="unknown position_resize 'bicubic'.*'timm'.*'torchvision'"):
+    with pytest.raises(ValueError, match=r"unknown position_resize 'bicubic'.*'timm'.*'torchvision'"):
         resample_positions(random_table(9), (3, 3), (4, 4), "bicubic")
 
 

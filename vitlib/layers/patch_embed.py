@@ -34,8 +34,8 @@ def grid_of(img_size: tuple[int, int], patch_size: tuple[int, int], pad: bool = 
     for side, patch, name in zip(img_size, patch_size, ("height", "width"), strict=True):
         if side < patch and not pad:
             raise ValueError(
-                f"an image of {by(img_size)} is smaller than one patch of {by(patch_size)}. Use at least {patch} as its "
-                f"{name}, or dynamic_img_pad=True to pad to the grid"
+                f"an image of {by(img_size)} is smaller than one patch of {by(patch_size)}. Use a {name} of at least "
+                f"{patch}, or dynamic_img_pad=True to pad to the grid"
             )
         if side % patch and not pad:
             nearest = max(patch, round(side / patch) * patch)
