@@ -138,6 +138,8 @@ class ViTConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ViTConfig:
         """The inverse of `to_dict`; options that are left out take their defaults. Raises as the class does."""
+        if not isinstance(values, dict):
+            raise TypeError(f"expected a dict as to_dict gives it, found {type(values).__name__}")
         values = dict(_known(values))
         if isinstance(values.get("preprocess"), dict):
             values["preprocess"] = Preprocess.from_dict(values["preprocess"])
