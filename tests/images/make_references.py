@@ -62,8 +62,8 @@ _VIT = {"resize": "squash", "crop_fraction": 1.0, "interpolation": "bilinear"}
 HF = {
     "hf_vit": ("china.jpg", WHOLE, transformers.ViTImageProcessor, _VIT),
     "hf_vit_pillow": ("flower.jpg", (150, 0, 391, 427), transformers.ViTImageProcessorPil, _VIT),
-    "hf_deit": ("flower.jpg", (150, 0, 391, 427), transformers.DeiTImageProcessor, _DEIT),
-    "hf_deit_pillow": ("china.jpg", WHOLE, transformers.DeiTImageProcessorPil, _DEIT),
+    "hf_deit": ("china.jpg", WHOLE, transformers.DeiTImageProcessor, _DEIT),
+    "hf_deit_pillow": ("flower.jpg", (150, 0, 391, 427), transformers.DeiTImageProcessorPil, _DEIT),
 }
 RULES = {"center": "short", "squash": "squash", "border": "border"}
 

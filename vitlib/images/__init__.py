@@ -1,7 +1,16 @@
 """Pictures before a model sees them: reading, resizing, normalising. Pillow and NumPy; stands alone."""
 
-from .decode import decode
+from .decode import ImageSource, decode
 from .errors import ImageError
 from .preprocess import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
-__all__ = ["CLIP_MEAN", "CLIP_STD", "IMAGENET_MEAN", "IMAGENET_STD", "ImageError", "Preprocess", "decode"]
+__all__ = [
+    "CLIP_MEAN",
+    "CLIP_STD",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "ImageError",
+    "ImageSource",
+    "Preprocess",
+    "decode",
+]

@@ -21,6 +21,8 @@ _UPRIGHT = {
 
 def orient(image: Image.Image, original: Image.Image) -> Image.Image:
     """`image` turned upright by the orientation tag of `original`, the (loaded) picture that it was made from."""
+    if original.format == "TIFF":  # Pillow turns these while it loads them, and older versions keep the tag
+        return image
     try:
         orientation = original.getexif().get(_ORIENTATION_TAG)
     except Exception:  # broken metadata says nothing about the pixels, which are fine

@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -21,7 +21,11 @@ from .errors import ImageError
 _REFUSED_FORMATS = ("EPS", "WMF", "IPTC")
 
 
-def decode(source: Any, mode: str = "RGB", *, where: str = "") -> Image.Image:
+# What a picture may be given as.
+ImageSource: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | np.ndarray
+
+
+def decode(source: ImageSource, mode: str = "RGB", *, where: str = "") -> Image.Image:
     """One picture, upright, in `mode`.
 
     Args:
@@ -50,14 +54,15 @@ def decode(source: Any, mode: str = "RGB", *, where: str = "") -> Image.Image:
             raise ImageError(f"{name}: there are no bytes; expected the contents of an image file")
         return _decode_file(io.BytesIO(source), mode, name)
     if isinstance(source, Image.Image):
-        return _decode_image(source, mode, name)
+        picture = _decode_image(source, mode, name)
+        return picture.copy() if picture is source else picture  # so that nobody draws on the caller's picture
     array = _check_array(source, name)
     if array.ndim == 3 and array.shape[2] not in (1, 3):
         raise ImageError(f"{name}: {_channel_complaint(array.shape, 'expected [H, W], [H, W, 1] or [H, W, 3]')}")
     return to_mode(Image.fromarray(array[:, :, 0] if array.shape[2:] == (1,) else array), mode, name)
 
 
-def split_channels(source: Any, channels: int, *, where: str = "") -> list[Image.Image]:
+def split_channels(source: ImageSource, channels: int, *, where: str = "") -> list[Image.Image]:
     """The channels of a uint8 array [H, W, channels], each as a grey Pillow image.
 
     For inputs that are neither grey nor RGB (multispectral, depth, several microscope stains). Raises ImageError for
@@ -103,7 +108,7 @@ def _open_file(path: str | os.PathLike[str], name: str) -> IO[bytes]:
         return open(path, "rb")
     except FileNotFoundError:
         reason = "No such image file"
-        if str(path).startswith(("http://", "https://")):
+        if str(path).startswith(("http:/", "https:/")):
             reason += " (addresses are not fetched: download the picture and give its path or bytes)"
         raise FileNotFoundError(errno.ENOENT, reason, os.fspath(path)) from None
     except ImageError:
@@ -127,7 +132,7 @@ def _identify(file: IO[bytes], name: str) -> Image.Image:
     tried = set(_REFUSED_FORMATS)
     for register_formats in (Image.preinit, Image.init):  # the common ones first, then all
         register_formats()
-        for format_name in [known for known in Image.ID if known not in tried]:
+        for format_name in [known for known in list(Image.OPEN) if known not in tried]:
             tried.add(format_name)
             factory, accept = Image.OPEN[format_name]
             accepted = accept(prefix) if accept else True
@@ -229,7 +234,7 @@ def _type_complaint(source: Any) -> str:
             "it to the model itself; if it holds pixels, give tensor.numpy() as uint8 [H, W, C]"
         )
     if isinstance(source, (list, tuple)):
-        return f"is a list inside the list; {expected}, or one flat list of these"
+        return f"is a {type(source).__name__} where one picture belongs; {expected}. Lists of pictures must be flat"
     if hasattr(source, "read"):
         return f"is a file object; {expected}, so give its .read()"
     return f"cannot be a picture; {expected}"

@@ -7,14 +7,14 @@ import difflib
 import math
 import numbers
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from .decode import decode, split_channels
+from .decode import ImageSource, decode, split_channels
 from .errors import ImageError
 from .resize import INTERPOLATIONS, RESIZE_RULES, resize_and_crop
 
@@ -91,7 +91,7 @@ class Preprocess:
         """Channels of the result: one per mean."""
         return len(self.mean)
 
-    def __call__(self, images: Any) -> paddle.Tensor:
+    def __call__(self, images: ImageSource | Sequence[ImageSource]) -> paddle.Tensor:
         """One image -> [1, C, H, W], a list or tuple of B images -> [B, C, H, W]; float32.
 
         Raises ValueError when size is None, `ImageError` (a ValueError) for a picture that cannot be used, naming it,
@@ -108,11 +108,11 @@ class Preprocess:
             batch[index] = self._normalize(self._pictures(image, f"item {index} of the list, counted from 0"))
         return paddle.to_tensor(batch)
 
-    def array(self, image: Any) -> np.ndarray:
+    def array(self, image: ImageSource) -> np.ndarray:
         """One image -> [C, H, W] float32, in NumPy alone. Raises as calling does."""
         return self._normalize(self._pictures(image))
 
-    def crop(self, image: Any) -> Image.Image:
+    def crop(self, image: ImageSource) -> Image.Image:
         """One image -> the resized and cropped picture that the model sees, before normalising; mode L or RGB.
 
         Raises as calling does, and for records of other than 1 or 3 channels, which no picture can show.
@@ -156,7 +156,7 @@ class Preprocess:
             )
         return (self.size, self.size) if isinstance(self.size, int) else self.size
 
-    def _pictures(self, image: Any, where: str = "") -> list[Image.Image]:
+    def _pictures(self, image: ImageSource, where: str = "") -> list[Image.Image]:
         """The cropped picture; for other than 1 or 3 channels one grey picture per channel."""
         size = self._target()
         if self.in_chans in (1, 3):

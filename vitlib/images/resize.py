@@ -1,4 +1,9 @@
-"""Resize rules of evaluation: short side, squash, border; and the centre crop. Sizes are (height, width)."""
+"""Resize rules of evaluation: short side, squash, border; and the centre crop. Sizes are (height, width).
+
+The resampling is Pillow's, as in timm, torchvision's presets and transformers' Pillow processors. Pillow before 13
+always resized along the width first; 13 picks the cheaper order, which changes some shapes by one grey level and, with
+bicubic at hard edges, by up to five (mean 0.17).
+"""
 
 from __future__ import annotations
 

@@ -291,7 +291,8 @@ class VisionTransformer(Copyable, nn.Layer):
         if self.config.pos_embed != "none" and new_grid != old_grid and self.pos_embed._is_initialized():
             with paddle.no_grad():
                 table = resample_positions(self.pos_embed, old_grid, new_grid, self.config.position_resize)
-            self.pos_embed.set_value(table.numpy())
+            self.pos_embed._set_impl(table)  # set_value refuses another shape
+            self.pos_embed.clear_gradient(False)
         self.patch_embed.set_image_size(size)
         self.config = self.config.replace(img_size=size, preprocess=self.config.preprocess.replace(size=None))
         if self.config.pos_embed != "none" and not self.pos_embed._is_initialized():
