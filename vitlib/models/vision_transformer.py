@@ -169,7 +169,11 @@ class VisionTransformer(Copyable, nn.Layer):
         if not self.training or rate == 0:
             return tokens
         prefix, patches = tokens[:, :num_prefix], tokens[:, num_prefix:]
-        keep = max(1, int(patches.shape[1] * (1 - rate)))
+        count = patches.shape[1]
+        if isinstance(count, int):
+            keep = max(1, int(count * (1 - rate)))
+        else:  # in a traced graph that leaves the size open
+            keep = (count.astype("float64") * (1 - rate)).astype("int64").clip(min=1)
         order = paddle.argsort(paddle.rand(patches.shape[:2]), axis=1)[:, :keep]
         patches = paddle.take_along_axis(patches, order.unsqueeze(-1), axis=1)
         return paddle.concat([prefix, patches], axis=1) if num_prefix else patches
