@@ -99,7 +99,7 @@ class MultiHeadAttention(nn.Layer):
         shows its matrix when the values are the rows of an identity. Dropout is left out.
         """
         q, k, _ = self.project_qkv(x)
-        if type(self).attend is MultiHeadAttention.attend:
+        if getattr(self.attend, "__func__", None) is MultiHeadAttention.attend:
             return self._softmax(q, k, mask)
         training, self.training = self.training, False
         try:
