@@ -144,3 +144,13 @@ def test_an_attend_replaced_on_one_object_is_seen(tiny, images):
     model.blocks[1].attn.attend = lambda q, k, v, mask=None: v.mean(1, keepdim=True).expand(q.shape)
     (weights,) = vitlib.attention_maps(model, images(), [1])
     np.testing.assert_allclose(weights.numpy(), 1 / 17, rtol=1e-5)
+
+
+def test_blocks_that_share_their_weights_have_maps_of_their_own(tiny, images):
+    model = tiny()
+    model.blocks[2] = model.blocks[0]
+    maps = vitlib.attention_maps(model, images())
+    assert difference(maps[0], maps[2]) > 1e-3
+    assert difference(rebuilt(model, images(), maps), model.forward_features(images())) < 1e-4
+    assert difference(vitlib.attention_maps(model, images(), [2])[0], maps[2]) == 0
+    assert not any("forward" in vars(layer) for layer in model.sublayers())

@@ -1,4 +1,4 @@
-"""Traced models compute what they compute step by step, train every parameter, and leave sizes open where they should."""
+"""Traced models compute the same, train every parameter, and leave sizes open where they should."""
 
 import numpy as np
 import paddle
