@@ -67,19 +67,17 @@ def test_a_saved_model_takes_any_batch(tiny, images, cls, tmp_path):
     ("cls", "options"),
     [
         (vitlib.VisionTransformer, {}),
-        (vitlib.VisionTransformer, {"position_resize": "dino"}),
-        (vitlib.VisionTransformer, {"position_resize": "torchvision", "no_embed_class": True}),
+        (vitlib.VisionTransformer, {"position_resize": "dino", "no_embed_class": True}),
         (vitlib.VisionTransformer, {"position_resize": "bilinear", "dynamic_img_pad": True}),
         (vitlib.VisionTransformer, {"pos_embed": "sincos2d", "class_token": False, "global_pool": "avg"}),
-        (vitlib.DeiT, {"position_resize": "google", "reg_tokens": 2}),
-        (vitlib.DeiT, {"position_resize": "deit", "dynamic_img_pad": True, "fused_attn": False}),
+        (vitlib.DeiT, {"position_resize": "torchvision", "reg_tokens": 2, "fused_attn": False}),
     ],
     ids=str,
 )
 def test_a_saved_model_takes_any_height_and_width(tiny, images, cls, options, tmp_path):
     model = tiny(cls, **SMALL, dynamic_img_size=True, **options)
     loaded = save_and_load(model, tmp_path, [None, 3, None, None])
-    sizes = [(32, 32), (16, 64), (24, 8), (56, 40)]
+    sizes = [(32, 32), (16, 64), (56, 40)]
     if "dynamic_img_pad" in options:
         sizes += [(31, 9), (5, 33)]
     for height, width in sizes:
