@@ -1,5 +1,7 @@
 """Small models for behaviour, shared by all tests."""
 
+import contextlib
+
 import numpy as np
 import paddle
 import pytest
@@ -39,3 +41,12 @@ def images():
 
 def difference(a, b):
     return float((a - b).abs().max())
+
+
+@contextlib.contextmanager
+def refused(error, *words):
+    """The block raises this error, and the sentence holds all of the words."""
+    with pytest.raises(error) as caught:
+        yield
+    missing = [word for word in words if word not in str(caught.value)]
+    assert not missing, f"{missing} missing in: {caught.value}"

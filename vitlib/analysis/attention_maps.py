@@ -17,7 +17,8 @@ def attention_maps(
 
     N counts all tokens (class, distillation, registers, patches row by row); row i holds the weights with which token i
     reads the others and sums to 1. The numbers are those that `forward` uses in evaluation, also where a subclass
-    overrides `attend`. The model is left as it was: mode of every layer, random state, no gradients kept.
+    overrides `attend`, where a block hands its attention a mask, and where blocks share one. The model is left as it
+    was: mode of every layer, random state, no gradients kept.
 
     images: a tensor [B, C, H, W], or whatever `model.preprocess` takes (paths, Pillow images, arrays).
     layers: indices (negative ones count from the end), a count n for the last n blocks, or None for all.
@@ -30,13 +31,20 @@ def attention_maps(
     indices = model._layer_indices(layers)
     found: dict[int, paddle.Tensor] = {}
 
-    def record(index: int) -> Any:
-        def hook(attention: Any, inputs: tuple[paddle.Tensor, ...]) -> None:
-            found[index] = attention.attention_weights(inputs[0])
+    def watch(attention: Any) -> None:
+        """See all arguments of the attention's forward, a mask too: hooks are not given keywords."""
+        forward = attention.forward
+        uses = iter([index for index, block in enumerate(model.blocks) if block.attn is attention])
 
-        return hook
+        def recording(*args: Any, **options: Any) -> paddle.Tensor:
+            index = next(uses, None)
+            if index in indices:
+                found[index] = attention.attention_weights(*args, **options)
+            return forward(*args, **options)
 
-    hooks = []
+        attention.forward = recording
+
+    watched = []
     modes = [(layer, layer.training) for layer in model.sublayers(include_self=True)]
     try:
         for index in sorted(set(indices)):
@@ -46,13 +54,17 @@ def attention_maps(
                     f"block {index} uses {type(attention).__name__}, which has no attention_weights(x) "
                     "[B, heads, N, N]; derive it from vitlib.MultiHeadAttention or add the method"
                 )
-            hooks.append(attention.register_forward_pre_hook(record(index)))
+            if not any(attention is other for other, _ in watched):
+                watched.append((attention, vars(attention).get("forward")))
+                watch(attention)
         model.eval()
         with paddle.no_grad():
             model.intermediates(images, [max(indices)])
     finally:
-        for hook in hooks:
-            hook.remove()
+        for attention, forward in watched:
+            del attention.forward
+            if forward is not None:
+                attention.forward = forward
         for layer, training in modes:
             layer.training = training
     return [found[index] for index in indices]

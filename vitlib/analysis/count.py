@@ -37,8 +37,10 @@ def count(model_or_name: VisionTransformer | str, img_size: Size | None = None) 
     if isinstance(model_or_name, str):
         with paddle.LazyGuard():
             model = create_model(model_or_name)
-    else:
+    elif isinstance(model_or_name, VisionTransformer):
         model = model_or_name
+    else:
+        raise TypeError(f"expected a VisionTransformer or a preset's name, found {type(model_or_name).__name__}")
     embed = model.patch_embed
     size = embed.img_size if img_size is None else to_pair(img_size, "img_size")
     grid = grid_of(size, embed.patch_size, embed.dynamic_img_pad)

@@ -29,7 +29,7 @@ class MultiHeadAttention(nn.Layer):
             Both give the same numbers.
         weight_init: a scheme of `vitlib.layers.initialization.SCHEMES`.
 
-    Raises ValueError when num_heads does not divide embed_dim.
+    Raises ValueError when num_heads does not divide embed_dim, and when attn_drop is outside [0, 1).
     """
 
     def __init__(
@@ -47,10 +47,13 @@ class MultiHeadAttention(nn.Layer):
         weight_init: str = "timm",
     ) -> None:
         super().__init__()
-        if num_heads < 1 or embed_dim % num_heads:
+        whole = isinstance(num_heads, int) and isinstance(embed_dim, int)
+        if not whole or num_heads < 1 or embed_dim < 1 or embed_dim % num_heads:
             raise ValueError(
                 f"num_heads={num_heads} does not divide embed_dim={embed_dim}; choose a divisor of the width"
             )
+        if not 0 <= attn_drop < 1:
+            raise ValueError(f"attn_drop={attn_drop}: expected a probability in [0, 1)")
         self.embed_dim, self.num_heads, self.head_dim = embed_dim, num_heads, embed_dim // num_heads
         self.attn_drop, self.fused = attn_drop, fused
         self.qkv = linear(embed_dim, 3 * embed_dim, weight_init, kind="qkv", bias=qkv_bias)
@@ -96,7 +99,7 @@ class MultiHeadAttention(nn.Layer):
         shows its matrix when the values are the rows of an identity. Dropout is left out.
         """
         q, k, _ = self.project_qkv(x)
-        if type(self).attend is MultiHeadAttention.attend:
+        if getattr(self.attend, "__func__", None) is MultiHeadAttention.attend:
             return self._softmax(q, k, mask)
         training, self.training = self.training, False
         try:

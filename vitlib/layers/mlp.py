@@ -40,7 +40,7 @@ class MLP(nn.Layer):
         drop: dropout probability after each of the two layers, in [0, 1).
         weight_init: a scheme of `vitlib.layers.initialization.SCHEMES`.
 
-    Raises ValueError for an unknown activation or scheme.
+    Raises ValueError for an unknown activation or scheme, and for a hidden_dim below 1.
     """
 
     def __init__(
@@ -56,6 +56,8 @@ class MLP(nn.Layer):
         if isinstance(activation, str) and activation not in ACTIVATIONS:
             raise ValueError(f"unknown activation {activation!r}; there are {', '.join(map(repr, ACTIVATIONS))}")
         hidden_dim = 4 * embed_dim if hidden_dim is None else hidden_dim
+        if hidden_dim < 1:
+            raise ValueError(f"hidden_dim={hidden_dim}: expected at least 1 (in a block, mlp_ratio times embed_dim)")
         self.fc1 = linear(embed_dim, hidden_dim, weight_init, bias_kind="mlp_bias")
         self.activation = ACTIVATIONS[activation] if isinstance(activation, str) else activation
         self.drop1 = nn.Dropout(drop)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numbers
+
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
@@ -13,11 +15,15 @@ Size = int | tuple[int, int]
 
 def to_pair(size: Size, name: str = "size") -> tuple[int, int]:
     """An int or (height, width) as (height, width). Raises ValueError for anything else, or for values below 1."""
-    pair = (size, size) if isinstance(size, int) else size
-    good = isinstance(pair, (tuple, list)) and len(pair) == 2
-    if not good or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in pair):
+    pair = size if isinstance(size, (tuple, list)) else (size, size)
+    if len(pair) != 2 or not all(is_positive_int(side) for side in pair):
         raise ValueError(f"{name}={size!r}: expected a positive int or a pair (height, width) of them")
-    return tuple(pair)
+    return int(pair[0]), int(pair[1])
+
+
+def is_positive_int(value: object) -> bool:
+    """Python's and NumPy's ints, not bool."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 1
 
 
 def grid_of(img_size: tuple[int, int], patch_size: tuple[int, int], pad: bool = False) -> tuple[int, int]:
@@ -27,7 +33,10 @@ def grid_of(img_size: tuple[int, int], patch_size: tuple[int, int], pad: bool = 
     """
     for side, patch, name in zip(img_size, patch_size, ("height", "width"), strict=True):
         if side < patch and not pad:
-            raise ValueError(f"an image of {by(img_size)} is smaller than one patch of {by(patch_size)}")
+            raise ValueError(
+                f"an image of {by(img_size)} is smaller than one patch of {by(patch_size)}. Use a {name} of at least "
+                f"{patch}, or dynamic_img_pad=True to pad to the grid"
+            )
         if side % patch and not pad:
             nearest = max(patch, round(side / patch) * patch)
             raise ValueError(
@@ -76,6 +85,9 @@ class PatchEmbed(nn.Layer):
     ) -> None:
         super().__init__()
         self.patch_size = to_pair(patch_size, "patch_size")
+        for name, value in (("in_chans", in_chans), ("embed_dim", embed_dim)):
+            if not is_positive_int(value):
+                raise ValueError(f"{name}={value!r}: expected a positive int")
         self.in_chans, self.embed_dim, self.flatten = in_chans, embed_dim, flatten
         self.dynamic_img_size, self.dynamic_img_pad = dynamic_img_size, dynamic_img_pad
         self.set_image_size(img_size)

@@ -81,10 +81,9 @@ class ViTConfig:
                 object.__setattr__(self, option.name, value.item())
             _check_type(option, getattr(self, option.name))
         for name in ("img_size", "patch_size"):
-            size = getattr(self, name)
-            to_pair(size, name)
-            if isinstance(size, list):
-                object.__setattr__(self, name, tuple(size))
+            pair = to_pair(getattr(self, name), name)
+            if isinstance(getattr(self, name), (tuple, list)):
+                object.__setattr__(self, name, pair)
         grid_of(to_pair(self.img_size), to_pair(self.patch_size), self.dynamic_img_pad)
         for name in ("in_chans", "embed_dim", "depth", "num_heads"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
@@ -97,7 +96,7 @@ class ViTConfig:
         _require(self.pre_logits is None or self.pre_logits >= 1, "pre_logits", self.pre_logits, "at least 1, or None")
         hidden = self.mlp_ratio * self.embed_dim
         _require(hidden >= 1, "mlp_ratio", self.mlp_ratio, "a hidden width of at least 1")
-        _require(self.norm_eps > 0, "norm_eps", self.norm_eps, "above 0")
+        _require(0 < self.norm_eps <= 1e-3, "norm_eps", self.norm_eps, "above 0 and at most 1e-3, Paddle's own limit")
         for name in _RATES:
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "a probability in [0, 1)")
         for name, known in _CHOICES.items():
@@ -139,6 +138,8 @@ class ViTConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ViTConfig:
         """The inverse of `to_dict`; options that are left out take their defaults. Raises as the class does."""
+        if not isinstance(values, dict):
+            raise TypeError(f"expected a dict as to_dict gives it, found {type(values).__name__}")
         values = dict(_known(values))
         if isinstance(values.get("preprocess"), dict):
             values["preprocess"] = Preprocess.from_dict(values["preprocess"])

@@ -27,7 +27,6 @@ class DeiT(VisionTransformer):
     def __init__(self, config: ViTConfig | None = None, **overrides: Any) -> None:
         super().__init__(config, **overrides)
         self.head_dist = self._make_head()
-        self._unfilled = any(not p._is_initialized() for p in self.parameters())
 
     def _own_config(self, config: ViTConfig) -> ViTConfig:
         return config.replace(distillation_token=True)

@@ -1,7 +1,7 @@
 """Copies and pickles of a model whose parameters still train.
 
 Paddle's own parameters do not survive: 3.0 refuses to pickle them, and 3.3 gives back plain tensors that no optimiser
-finds. So a model pickles itself with each parameter as an array and a flag.
+finds. So a model pickles itself with each parameter as an array and its settings.
 """
 
 from __future__ import annotations
@@ -32,6 +32,10 @@ class Copyable:
         return twin
 
 
+# What a user may have set on a parameter: frozen or not, its own learning rate, decay, no clipping.
+_SETTINGS = ("trainable", "optimize_attr", "regularizer", "need_clip")
+
+
 class _Pickler(pickle.Pickler):
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, EagerParamBase):
@@ -39,7 +43,8 @@ class _Pickler(pickle.Pickler):
                 raise pickle.PicklingError(
                     f"parameter {value.name} has no values yet; load or initialise the model first"
                 )
-            return _restore_parameter, (value.numpy(), str(value.dtype).rpartition(".")[2], value.trainable)
+            settings = {name: getattr(value, name) for name in _SETTINGS}
+            return _restore_parameter, (value.numpy(), str(value.dtype).rpartition(".")[2], settings)
         if isinstance(value, paddle.Tensor):
             return _restore_tensor, (value.numpy(), str(value.dtype).rpartition(".")[2], value.stop_gradient)
         return NotImplemented
@@ -51,8 +56,8 @@ def _restore(cls: type, state: bytes) -> Any:
     return model
 
 
-def _restore_parameter(array: np.ndarray, dtype: str, trainable: bool) -> EagerParamBase:
-    parameter = EagerParamBase(list(array.shape), dtype, trainable=trainable)
+def _restore_parameter(array: np.ndarray, dtype: str, settings: dict[str, Any]) -> EagerParamBase:
+    parameter = EagerParamBase(list(array.shape), dtype, **settings)
     parameter.set_value(array)
     return parameter
 

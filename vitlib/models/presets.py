@@ -130,8 +130,10 @@ def list_models(pattern: str = "*", *, tags: bool = False) -> list[str]:
 def split_name(name: str) -> tuple[str, str]:
     """A preset's name, with a tag or not, or a paper's name, as (architecture, tag or "").
 
-    Raises ValueError with the nearest names for one that is not known.
+    Raises ValueError with the nearest names for one that is not known, TypeError for what is no string.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"expected the name of a preset, such as 'vit_base_patch16_224', found {type(name).__name__}")
     stem, _, tag = name.partition(".")
     stem = PAPER_NAMES.get(stem.lower().replace(" ", "-"), stem)
     if stem.endswith("_in21k") and not tag:  # how timm named these before it had tags

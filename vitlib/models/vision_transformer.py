@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -122,7 +123,12 @@ class VisionTransformer(Copyable, nn.Layer):
         if not config.num_classes:
             return nn.Identity()
         width = config.pre_logits or config.embed_dim
-        return linear(width, config.num_classes, config.weight_init, kind="head", bias_kind="head_bias")
+        head = linear(width, config.num_classes, config.weight_init, kind="head", bias_kind="head_bias")
+        if not head.weight._is_initialized():
+            self._unfilled = True
+        elif head.weight.dtype != (dtype := self.parameters()[0].dtype):  # the model was moved to another precision
+            head.to(dtype=dtype)
+        return head
 
     def _position_table(self) -> paddle.Tensor:
         """[1, P + N, D], or [1, N, D] with no_embed_class; sin-cos tables are not trained."""
@@ -165,7 +171,11 @@ class VisionTransformer(Copyable, nn.Layer):
         if not self.training or rate == 0:
             return tokens
         prefix, patches = tokens[:, :num_prefix], tokens[:, num_prefix:]
-        keep = max(1, int(patches.shape[1] * (1 - rate)))
+        count = patches.shape[1]
+        if isinstance(count, int):
+            keep = max(1, int(count * (1 - rate)))
+        else:  # in a traced graph that leaves the size open
+            keep = (count.astype("float64") * (1 - rate)).astype("int64").clip(min=1)
         order = paddle.argsort(paddle.rand(patches.shape[:2]), axis=1)[:, :keep]
         patches = paddle.take_along_axis(patches, order.unsqueeze(-1), axis=1)
         return paddle.concat([prefix, patches], axis=1) if num_prefix else patches
@@ -248,14 +258,14 @@ class VisionTransformer(Copyable, nn.Layer):
 
     def _layer_indices(self, layers: int | Iterable[int] | None) -> list[int]:
         depth = len(self.blocks)
-        if layers is None or isinstance(layers, int):
+        if not isinstance(layers, Iterable):
             count = depth if layers is None else layers
-            if not 1 <= count <= depth:
+            if not _is_int(count) or not 1 <= count <= depth:
                 raise ValueError(f"layers={layers}: expected a count of 1 to {depth}, or a list of indices")
             return list(range(depth - count, depth))
         indices = list(layers)
         for index in indices:
-            if not isinstance(index, int) or not -depth <= index < depth:
+            if not _is_int(index) or not -depth <= index < depth:
                 raise ValueError(f"there is no layer {index!r}: this model has {depth} blocks, 0 to {depth - 1}")
         if not indices:
             raise ValueError("no layer was asked for; give indices, a count, or None for all")
@@ -297,9 +307,8 @@ class VisionTransformer(Copyable, nn.Layer):
         training: an optimiser that has made a step keeps moments of the old shape. The size of `preprocess` follows.
         Raises ValueError, and changes nothing, when the patch does not fit the size.
         """
-        size = to_pair(size, "img_size")
         old_grid = self.patch_embed.grid_size
-        new_grid = grid_of(size, self.patch_embed.patch_size, self.patch_embed.dynamic_img_pad)
+        new_grid = grid_of(to_pair(size, "img_size"), self.patch_embed.patch_size, self.patch_embed.dynamic_img_pad)
         if self.config.pos_embed != "none" and new_grid != old_grid and self.pos_embed._is_initialized():
             with paddle.no_grad():
                 table = resample_positions(self.pos_embed, old_grid, new_grid, self.config.position_resize)
@@ -323,8 +332,8 @@ class VisionTransformer(Copyable, nn.Layer):
         Frozen parameters have `trainable` False, so optimisers and `backward` leave them alone. `unfreeze` undoes it.
         Raises ValueError for more blocks than there are.
         """
-        if blocks is not None and not 0 <= blocks <= len(self.blocks):
-            raise ValueError(f"blocks={blocks}: expected 0 to {len(self.blocks)}, the number of blocks of this model")
+        if blocks is not None and not (_is_int(blocks) and 0 <= blocks <= len(self.blocks)):
+            raise ValueError(f"blocks={blocks!r}: expected 0 to {len(self.blocks)}, the number of blocks of this model")
         for name, parameter in self.named_parameters():
             part, _, rest = name.partition(".")
             if blocks is None:
@@ -361,6 +370,11 @@ class VisionTransformer(Copyable, nn.Layer):
                 "for p in model.parameters(): p.initialize()"
             )
         self._unfilled = False
+
+
+def _is_int(value: Any) -> bool:
+    """Python's and NumPy's ints, not bool."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def drop_path_rates(config: ViTConfig) -> list[float]:

@@ -1,0 +1,105 @@
+"""The package imports quickly, quietly and in one direction."""
+
+import ast
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import vitlib
+
+ROOT = pathlib.Path(vitlib.__file__).parent
+OPTIONAL = {"sklearn", "matplotlib", "torch", "tqdm", "transformers", "timm", "onnx", "onnxruntime", "cv2", "scipy"}
+
+
+def fresh(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout, done.stderr
+
+
+def test_importing_vitlib_adds_less_than_a_tenth_of_a_second_to_paddle():
+    code = "import time, paddle, numpy; t = time.perf_counter(); import vitlib; print(time.perf_counter() - t)"
+    assert min(float(fresh(code)[0]) for _ in range(2)) < 0.1
+
+
+def test_importing_vitlib_is_quiet_and_loads_nothing_optional_and_changes_nothing():
+    code = """
+import json, os, sys, warnings
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import numpy, paddle, PIL.Image
+warnings.simplefilter("error")
+before, environment, seed = set(sys.modules), dict(os.environ), paddle.get_rng_state()[0].current_seed()
+import vitlib
+assert dict(os.environ) == environment
+assert paddle.get_rng_state()[0].current_seed() == seed
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+    stdout, _ = fresh(code)
+    assert len(stdout.splitlines()) == 1
+    assert not {name.partition(".")[0] for name in json.loads(stdout)} & OPTIONAL
+
+
+def test_every_public_name_is_there_and_listed():
+    assert sorted(vitlib.__all__, key=str) == sorted(set(vitlib.__all__))
+    for name in vitlib.__all__:
+        assert getattr(vitlib, name) is not None, name
+    assert [part.isdigit() for part in vitlib.__version__.split(".")] == [True] * 3
+    assert (ROOT / "py.typed").exists()
+
+
+@pytest.mark.parametrize("package", sorted(p.parent.name for p in ROOT.glob("*/__init__.py")))
+def test_every_public_name_of_a_package_is_there(package):
+    module = __import__(f"vitlib.{package}", fromlist=["__all__"])
+    for name in module.__all__:
+        assert hasattr(module, name), name
+
+
+@pytest.mark.parametrize("cls", [getattr(vitlib, name) for name in vitlib.__all__ if name != "__version__"])
+def test_everything_public_is_documented(cls):
+    assert cls.__doc__
+    assert not cls.__doc__.startswith(f"{cls.__name__}("), "that is the one dataclass makes"
+
+
+def imported(path, *, at_module_level):
+    """The parts of vitlib (layers, models, ...) that a file imports."""
+    package = path.relative_to(ROOT.parent).with_suffix("").parts[:-1]
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = set()
+    for node in [*tree.body] if at_module_level else ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            stem = ".".join(part for part in (base, node.module or "") if part)
+            names = [f"{stem}.{alias.name}" for alias in node.names]
+        found |= {name.split(".")[1] for name in names if name.startswith("vitlib.")}
+    return found
+
+
+@pytest.mark.parametrize("package", ["layers", "images"])
+def test_layers_and_images_import_nothing_else_of_vitlib(package):
+    for path in (ROOT / package).rglob("*.py"):
+        assert imported(path, at_module_level=False) <= {package}, path.name
+
+
+def test_models_import_none_of_what_builds_on_them():
+    for path in (ROOT / "models").rglob("*.py"):
+        assert imported(path, at_module_level=True) <= {"layers", "images", "models"}, path.name
+    files = [imported(path, at_module_level=True) for path in (ROOT / "models").rglob("*.py")]
+    assert {"layers", "images", "models"} == set().union(*files), "the check sees relative imports"
+
+
+def test_no_file_evaluates_text_or_switches_on_the_environment_at_import():
+    for path in ROOT.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        called = {
+            node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        assert not called & {"eval", "exec"}, path.name
+        for node in tree.body:
+            if isinstance(node, (ast.Assign, ast.Expr, ast.If)):
+                assert "environ" not in ast.dump(node), path.name
