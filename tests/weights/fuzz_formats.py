@@ -185,7 +185,8 @@ def mutate_zip(data: bytes, rng: random.Random) -> bytes:
             content = archive.read(name)
             if name == target and content:
                 content = mutate_member(name, content, rng)
-            method = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
+            deflate = rng.random() < (0.3 if name.endswith(("npy", "pkl")) else 0.02)
+            method = zipfile.ZIP_DEFLATED if deflate else zipfile.ZIP_STORED
             changed.writestr(name, content, method)
             if rng.random() < 0.01:
                 changed.writestr(name + rng.choice(("x", "/", "/../x")), content, method)

@@ -542,7 +542,7 @@ def test_tensors_with_attributes_and_unsigned_integers_of_pytorch_are_read() -> 
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("torchscript.pt", 'torch.save(torch.jit.load("torchscript.pt").state_dict()'),
+        ("torchscript.pt", "torch.save(torch.jit.load('torchscript.pt').state_dict()"),
         ("whole_model.pth", "holds a whole pickled model (`torch.nn.modules.linear.Linear`)"),
         ("optimiser.pth", "is an optimiser's state"),
         ("complex.pth", "'w', which has the PyTorch type complex64"),
@@ -561,6 +561,15 @@ def test_a_changed_byte_of_a_pytorch_file_is_noticed(tmp_path: Path) -> None:
     data[data.find(np.arange(4, dtype="<f4").tobytes()) + 2] ^= 1
     (tmp_path / "w.pth").write_bytes(data)
     assert "is damaged: the checksum" in refusal(tmp_path / "w.pth")
+
+
+def test_a_pytorch_file_that_was_compressed_is_refused_and_the_way_out_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(DATA / "shared.pth") as file:
+        members = [(name, file.read(name)) for name in file.namelist()]
+    (tmp_path / "w.pth").write_bytes(archive(*members, method=zipfile.ZIP_DEFLATED))
+    assert "without compression" in refusal(tmp_path / "w.pth")
+    (tmp_path / "w.pth").write_bytes(archive(*members))
+    assert set(read_all(tmp_path / "w.pth")) == {"a", "b", "row"}
 
 
 @pytest.mark.parametrize("name", ["plain.pth", "plain_legacy.pth"])
@@ -656,6 +665,22 @@ def test_several_tables_without_a_usual_name_are_refused_with_their_names(write:
 def test_names_that_become_the_same_without_their_prefix_are_refused(write: Callable[..., Path]) -> None:
     tree = {"backbone.w": np.ones(3), "backbone.b": np.ones(3), "w": np.ones(3)}
     assert "both named 'w' once 'backbone.' is taken off" in refusal(write(pickle.dumps(tree)))
+
+
+def test_using_the_bytes_of_a_small_file_too_many_times_is_refused(
+    write: Callable[..., Path],
+) -> None:
+    zeros = np.zeros(8 << 20, np.uint8)
+    assert len(read_all(write(pickle.dumps({str(i): zeros for i in range(8)})))) == 8
+    header = npy("{'descr': '|u1', 'fortran_order': False, 'shape': (8388608,), }\n", bytes(8 << 20))
+    bombs = [(f"{i}.npy", header) for i in range(40)]
+    path = write(archive(*bombs, method=zipfile.ZIP_DEFLATED))
+    assert "declares 335,544,320 bytes of tensors" in refusal(path)
+
+
+def test_a_path_below_a_file_is_refused_as_such(tmp_path: Path) -> None:
+    as_npz(tmp_path / "file")
+    assert "Not a directory" in refusal(tmp_path / "file" / "x")
 
 
 def test_a_prefix_that_not_all_names_carry_stays(write: Callable[..., Path]) -> None:
