@@ -373,6 +373,32 @@ def test_npy_types_that_are_no_weights_are_refused(write: Callable[..., Path], d
     assert "weights are real numbers" in refusal(write(archive(("w.npy", npy(header, bytes(16))))))
 
 
+def test_numbers_that_a_zip_archive_keeps_in_64_bits_are_read(write: Callable[..., Path]) -> None:
+    content = npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\n", np.float32([1, 2]).tobytes())
+    data = archive(("w.npy", content))
+    start = data.rfind(b"PK\x01\x02")
+    entry = bytearray(data[start : start + 46])
+    entry[20:28] = b"\xff" * 8  # both sizes
+    entry[30:32] = struct.pack("<H", 20)
+    entry[42:46] = b"\xff" * 4  # the offset, which the field below lacks
+    table = bytes(entry) + b"w.npy" + struct.pack("<HHQQ", 1, 16, len(content), len(content))
+    end = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 1, 1, len(table), start, 0)
+    assert "corrupt table" in refusal(write(data[:start] + table + end))
+    table = table[:42] + bytes(4) + table[46:]
+    np.testing.assert_array_equal(read_all(write(data[:start] + table + end))["w"], [1, 2])
+
+
+def test_members_of_an_archive_that_overlap_are_refused(write: Callable[..., Path]) -> None:
+    inner = archive(("b.npy", npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\n", bytes(8))))
+    inner, table = inner[: inner.rfind(b"PK\x01\x02")], inner[inner.rfind(b"PK\x01\x02") : -22]
+    outer = archive(("a.npy", npy(f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({len(inner)},), }}\n", inner)))
+    start = outer.rfind(b"PK\x01\x02")
+    table = table[:42] + struct.pack("<I", outer.find(inner)) + table[46:]
+    whole = outer[start:-22] + table
+    end = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 2, 2, len(whole), start, 0)
+    assert "members overlap" in refusal(write(outer[:start] + whole + end))
+
+
 def test_an_npz_with_two_members_of_one_name_is_refused(write: Callable[..., Path]) -> None:
     header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }\n"
     with pytest.warns(UserWarning, match="Duplicate name"):
@@ -578,6 +604,30 @@ def test_every_truncation_of_a_pytorch_file_is_refused(tmp_path: Path, name: str
     for size in range(0, len(data), 37):
         (tmp_path / "w.pth").write_bytes(data[:size])
         refusal(tmp_path / "w.pth")
+
+
+def legacy_file_with_a_view(start: int, count: int) -> bytes:
+    """As PyTorch 0.x wrote a slice of a storage: four floats, of which `count` from `start` are the tensor's."""
+    view = b"(X\1\0\0\0vK" + bytes([start]) + b"K" + bytes([count]) + b"t"
+    storage = b"(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0aX\3\0\0\0cpuK\4" + view + b"tQ"
+    tensor = b"ctorch._utils\n_rebuild_tensor\n(" + storage + b"K\0K\2\x85K\1\x85tR"
+    head = b"".join(pickle.dumps(value, 2) for value in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}))
+    tree = b"\x80\x02}X\1\0\0\0w" + tensor + b"s."
+    return head + tree + pickle.dumps(["a"], 2) + struct.pack("<q4f", 4, 0, 1, 2, 3)
+
+
+def test_a_view_on_a_storage_of_an_old_pytorch_file_is_read(write: Callable[..., Path]) -> None:
+    np.testing.assert_array_equal(read_all(write(legacy_file_with_a_view(1, 2)))["w"], [1, 2])
+
+
+@pytest.mark.parametrize(("start", "count"), [(3, 2), (0, 1), (5, 0)])
+def test_a_view_beyond_its_storage_is_refused(write: Callable[..., Path], start: int, count: int) -> None:
+    assert "storage" in refusal(write(legacy_file_with_a_view(start, count)))
+
+
+@pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data + b"x", lambda data: data[:-24]])
+def test_an_old_pytorch_file_of_another_length_is_refused(write: Callable[..., Path], change: Any) -> None:
+    refusal(write(change(legacy_file_with_a_view(1, 2))))
 
 
 # What is not weights
