@@ -202,7 +202,7 @@ def hostile(kind: str, canary: str) -> list[bytes]:
         b'{"weight_map": ' + b"[" * 500_000 + b"]" * 500_000 + b"}",
         b'{"weight_map": {"a": "x", "a": "x"}}',
         b'{"a": ' + b"9" * 1_000_000 + b"}",
-        b'{"a":[' + b"[]," * 600_000 + b"[]]}",
+        b'{"a":[' + b"[]," * 6_000_000 + b"[]]}",
         b'{"a": NaN}',
         *(json.dumps({"weight_map": {"w": name}}).encode() for name in names),
     ]

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import re
 import struct
 import subprocess
 import sys
@@ -397,6 +398,30 @@ def test_members_of_an_archive_that_overlap_are_refused(write: Callable[..., Pat
     whole = outer[start:-22] + table
     end = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 2, 2, len(whole), start, 0)
     assert "members overlap" in refusal(write(outer[:start] + whole + end))
+
+
+ONE_ARRAY = archive(("w.npy", npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }\n", bytes(4))))
+
+
+def changed(data: bytes, at: int, value: bytes) -> bytes:
+    return data[:at] + value + data[at + len(value) :]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (changed(ONE_ARRAY, 8, b"\x08"), "described in two different ways"),
+        (changed(ONE_ARRAY, 30, b"x"), "described in two different ways"),
+        (changed(ONE_ARRAY, 0, b"PK\x03\x05"), "is of no format that is read"),
+        (ONE_ARRAY[:-22] + b"PK\x01\x02" + changed(ONE_ARRAY[-22:], 12, b"\x37"), "a wrong length"),
+        (changed(ONE_ARRAY, len(ONE_ARRAY) - 14, b"\2\0\2"), "reaches outside|refers to a place outside"),
+        (changed(ONE_ARRAY, len(ONE_ARRAY) - 6, b"\0"), "not where its end says"),
+        (ONE_ARRAY + b"x", "without an end"),
+        (ONE_ARRAY[:-30], "without an end"),
+    ],
+)
+def test_an_archive_whose_table_is_wrong_is_refused(write: Callable[..., Path], data: bytes, reason: str) -> None:
+    assert re.search(reason, refusal(write(data)))
 
 
 def test_an_npz_with_two_members_of_one_name_is_refused(write: Callable[..., Path]) -> None:
