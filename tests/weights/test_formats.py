@@ -177,6 +177,7 @@ def test_bfloat16_of_jax_in_an_npz_is_widened_exactly(tmp_path: Path) -> None:
 
 def test_uint16_of_paddle_is_bfloat16(write: Callable[..., Path]) -> None:
     bits, wide = bfloat16_patterns()
+    assert read_all(write(pickle.dumps({"w": np.array(0x3FC0, np.uint16)})))["w"] == np.float32(1.5)
     assert read_all(write(pickle.dumps({"w": bits})))["w"].tobytes() == wide.tobytes()
 
 
@@ -527,6 +528,29 @@ def test_a_fortran_ordered_array_in_a_pickle_keeps_its_values(write: Callable[..
     array = np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3))
     for protocol in (2, 4, 5):
         np.testing.assert_array_equal(read_all(write(pickle.dumps({"w": array}, protocol)))["w"], array)
+
+
+def test_a_large_array_that_protocol_2_wrote_as_text_is_read(write: Callable[..., Path]) -> None:
+    array = np.random.default_rng(0).standard_normal((1500, 1500)).astype(np.float32)
+    np.testing.assert_array_equal(read_all(write(pickle.dumps({"w": array}, 2)))["w"], array)
+
+
+def array_as_text(text: str) -> bytes:
+    """2,000 bytes of an array as protocol 2 writes them, whatever `text` is."""
+    utf8 = text.encode()
+    data = b"c_codecs\nencode\nX" + struct.pack("<I", len(utf8)) + utf8 + b"X\6\0\0\0latin1\x86R"
+    return array_of_shape(b"M\xf4\x01\x85", data)
+
+
+def test_text_in_place_of_an_array_s_bytes_is_refused(write: Callable[..., Path]) -> None:
+    assert read_all(write(array_as_text("\xe9" * 2000)))["w"].tobytes() == b"\xe9" * 2000
+    assert "text that is not bytes" in refusal(write(array_as_text("\u0100" + "x" * 1999)))
+
+
+def test_data_that_cannot_be_as_long_as_the_shape_says_are_refused_at_opening(write: Callable[..., Path]) -> None:
+    for data in (array_as_text("x" * 1999), array_of_shape(b"K\x02\x85", b"C\x04abcd")):
+        with pytest.raises(WeightsError, match="whose data are not of"):
+            open_weights(write(data))
 
 
 @pytest.mark.parametrize("value", [np.ones(2, np.complex64), np.array([{}], object), np.zeros(2, "f4,i4")])

@@ -120,7 +120,7 @@ def native(array: np.ndarray, dtype: str) -> np.ndarray:
     if dtype == "bfloat16":
         wide = array.astype(np.uint32)
         wide <<= 16
-        array = wide.view(np.float32) if wide.ndim else wide.reshape(1).view(np.float32).reshape(())
+        array = wide.view(np.float32)
     elif not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     array.flags.writeable = False
