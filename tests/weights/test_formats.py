@@ -270,6 +270,16 @@ def test_a_damaged_shard_is_named_with_its_own_path(tmp_path: Path) -> None:
         open_weights(index)
 
 
+def test_data_that_are_damaged_in_a_shard_are_reported_with_the_shard_s_path(tmp_path: Path) -> None:
+    data = bytearray((DATA / "shared.pth").read_bytes())
+    data[data.find(np.arange(4, dtype="<f4").tobytes()) + 2] ^= 1
+    (tmp_path / "part.bin").write_bytes(data)
+    index = tmp_path / "pytorch_model.bin.index.json"
+    index.write_text(json.dumps({"weight_map": dict.fromkeys(("a", "b", "row"), "part.bin")}))
+    with open_weights(index) as weights, pytest.raises(WeightsError, match=r"part\.bin is damaged: the checksum"):
+        weights.read("a")
+
+
 def test_a_tensor_that_only_the_index_knows_is_named(tmp_path: Path) -> None:
     assert "'ghost', which is not in 'part-0.safetensors'" in refusal(sharded(tmp_path, ghost="part-0.safetensors"))
 
@@ -556,6 +566,10 @@ def test_data_that_cannot_be_as_long_as_the_shape_says_are_refused_at_opening(wr
 @pytest.mark.parametrize("value", [np.ones(2, np.complex64), np.array([{}], object), np.zeros(2, "f4,i4")])
 def test_arrays_that_are_no_weights_are_refused_in_a_pickle(write: Callable[..., Path], value: np.ndarray) -> None:
     assert "weights are real numbers" in refusal(write(pickle.dumps({"w": value})))
+
+
+def test_bytes_behind_a_pickle_are_refused(write: Callable[..., Path]) -> None:
+    assert "3 bytes follow the end of its pickle" in refusal(write(pickle.dumps(W) + b"abc"))
 
 
 # PyTorch

@@ -119,7 +119,7 @@ def native(array: np.ndarray, dtype: str) -> np.ndarray:
     """Widens bfloat16 bits to float32 and brings foreign byte order home; everything else stays the view it is."""
     if dtype == "bfloat16":
         wide = array.astype(np.uint32)
-        wide <<= 16
+        np.left_shift(wide, np.uint32(16), out=wide)  # an operator would not do for NumPy 1 and no dimensions
         array = wide.view(np.float32)
     elif not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))

@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -127,7 +128,7 @@ def _read_contents(path: str, wrapper: str | None, *, may_be_index: bool) -> Con
         if kind == "json":
             if not may_be_index:
                 raise WeightsError("is a JSON file where a file of weights is expected")
-            return read_sharded(source, lambda shard: _read_contents(shard, None, may_be_index=False))
+            return read_sharded(source, _read_shard)
         if kind == "safetensors":
             contents = read_safetensors(source)
         elif kind == "torch-legacy":
@@ -138,6 +139,20 @@ def _read_contents(path: str, wrapper: str | None, *, may_be_index: bool) -> Con
             contents = _read_zip(source, wrapper)
         refuse_unreadable(contents.tensors, source.size)
         return contents
+
+
+def _read_shard(path: str) -> Contents:
+    contents = _read_contents(path, None, may_be_index=False)
+
+    def naming_the_shard(tensor: Tensor) -> Tensor:
+        def load() -> np.ndarray:
+            with _naming(path):
+                return tensor.load()
+
+        return replace(tensor, load=load)
+
+    contents.tensors = {name: naming_the_shard(tensor) for name, tensor in contents.tensors.items()}
+    return contents
 
 
 def _read_zip(source: Source, wrapper: str | None) -> Contents:
