@@ -669,6 +669,41 @@ def test_every_truncation_of_a_pytorch_file_is_refused(tmp_path: Path, name: str
         refusal(tmp_path / "w.pth")
 
 
+def torch_tensor(storage: str, view: bytes) -> bytes:
+    """Opcodes for a tensor on the 16 bytes of `torch_archive`, from its offset, shape and strides as opcodes."""
+    identifier = f"(X\7\0\0\0storagectorch\n{storage}\nX\1\0\0\x000X\3\0\0\0cpuK\4tQ".encode()
+    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + identifier + view + b"\x89NtR"
+
+
+ALL_FOUR = b"K\0K\4\x85K\1\x85"
+
+
+@pytest.mark.parametrize(
+    ("tensors", "reason"),
+    [
+        ([torch_tensor("FloatStorage", b"K\1K\4\x85K\1\x85")], "ends at byte 20 of a storage of 16"),
+        ([torch_tensor("FloatStorage", b"K\0K\2\x85K\4\x85")], "ends at byte 20 of a storage of 16"),
+        ([torch_tensor("FloatStorage", b"K\0J\0\0\0\x08\x85K\0\x85")], "by repeating a few values"),
+        ([torch_tensor("FloatStorage", b"J\xff\xff\xff\xffK\2\x85K\1\x85")], "corrupt pickle"),
+        ([torch_tensor("FloatStorage", b"K\4K\2\x85J\xff\xff\xff\xff\x85")], "strides are negative"),
+        ([torch_tensor("LongStorage", ALL_FOUR)], "16 bytes for the storage '0' that is declared with 32"),
+        ([torch_tensor("FloatStorage", ALL_FOUR), torch_tensor("IntStorage", ALL_FOUR)], "in two different ways"),
+    ],
+)
+def test_a_tensor_that_does_not_fit_its_storage_is_refused_at_opening(
+    write: Callable[..., Path], tensors: list[bytes], reason: str
+) -> None:
+    items = b"".join(b"X\1\0\0\0%c" % (97 + i) + tensor for i, tensor in enumerate(tensors))
+    path = write(torch_archive(b"\x80\x02}(" + items + b"u."))
+    with pytest.raises(WeightsError, match=reason):
+        open_weights(path)
+
+
+def test_the_hand_made_tensor_is_read_when_it_fits(write: Callable[..., Path]) -> None:
+    path = write(torch_archive(b"\x80\x02}X\1\0\0\0a" + torch_tensor("FloatStorage", ALL_FOUR) + b"s."))
+    np.testing.assert_array_equal(read_all(path)["a"], np.zeros(4))
+
+
 def legacy_file_with_a_view(start: int, count: int) -> bytes:
     """As PyTorch 0.x wrote a slice of a storage: four floats, of which `count` from `start` are the tensor's."""
     view = b"(X\1\0\0\0vK" + bytes([start]) + b"K" + bytes([count]) + b"t"
