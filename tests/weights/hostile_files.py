@@ -97,7 +97,8 @@ def hostile_pickles(canary: str) -> list[bytes]:
         start + b")" + b"\x85" * 500_000 + b".",
         start + b"]" * 500_000 + b"a" * 499_999 + b".",
         start + b"(" * 500_000 + b".",
-        start + b"N" + b"\x85" * 100_000 + b"q\x000}h\x00Ns.",
+        start + b"N" + b"\x85" * 300_000 + b"q\x000}h\x00Ns.",
+        start + b"}](K\x01eNs.",
         start + b"}" * 3_000_000 + b".",
         start + b"]q\x000" + b"".join(b"](" + b"h%c" % k * 10 + b"eq%c0" % (k + 1) for k in range(40)) + b"h\x28.",
         start + b"X\x00\x04\x00\x00" + b"x" * 1024 + b"q\x000(" + b"h\x00" * 100_000 + b"t.",
@@ -202,7 +203,7 @@ def hostile(kind: str, canary: str) -> list[bytes]:
         b'{"weight_map": ' + b"[" * 500_000 + b"]" * 500_000 + b"}",
         b'{"weight_map": {"a": "x", "a": "x"}}',
         b'{"a": ' + b"9" * 1_000_000 + b"}",
-        b'{"a":[' + b"[]," * 600_000 + b"[]]}",
+        b'{"a":[' + b"[]," * 6_000_000 + b"[]]}",
         b'{"a": NaN}',
         *(json.dumps({"weight_map": {"w": name}}).encode() for name in names),
     ]

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import re
 import struct
 import subprocess
 import sys
@@ -176,6 +177,7 @@ def test_bfloat16_of_jax_in_an_npz_is_widened_exactly(tmp_path: Path) -> None:
 
 def test_uint16_of_paddle_is_bfloat16(write: Callable[..., Path]) -> None:
     bits, wide = bfloat16_patterns()
+    assert read_all(write(pickle.dumps({"w": np.array(0x3FC0, np.uint16)})))["w"] == np.float32(1.5)
     assert read_all(write(pickle.dumps({"w": bits})))["w"].tobytes() == wide.tobytes()
 
 
@@ -266,6 +268,16 @@ def test_a_damaged_shard_is_named_with_its_own_path(tmp_path: Path) -> None:
     (tmp_path / "part-1.safetensors").write_bytes(b"")
     with pytest.raises(WeightsError, match=r"part-1\.safetensors is empty"):
         open_weights(index)
+
+
+def test_data_that_are_damaged_in_a_shard_are_reported_with_the_shard_s_path(tmp_path: Path) -> None:
+    data = bytearray((DATA / "shared.pth").read_bytes())
+    data[data.find(np.arange(4, dtype="<f4").tobytes()) + 2] ^= 1
+    (tmp_path / "part.bin").write_bytes(data)
+    index = tmp_path / "pytorch_model.bin.index.json"
+    index.write_text(json.dumps({"weight_map": dict.fromkeys(("a", "b", "row"), "part.bin")}))
+    with open_weights(index) as weights, pytest.raises(WeightsError, match=r"part\.bin is damaged: the checksum"):
+        weights.read("a")
 
 
 def test_a_tensor_that_only_the_index_knows_is_named(tmp_path: Path) -> None:
@@ -373,6 +385,56 @@ def test_npy_types_that_are_no_weights_are_refused(write: Callable[..., Path], d
     assert "weights are real numbers" in refusal(write(archive(("w.npy", npy(header, bytes(16))))))
 
 
+def test_numbers_that_a_zip_archive_keeps_in_64_bits_are_read(write: Callable[..., Path]) -> None:
+    content = npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\n", np.float32([1, 2]).tobytes())
+    data = archive(("w.npy", content))
+    start = data.rfind(b"PK\x01\x02")
+    entry = bytearray(data[start : start + 46])
+    entry[20:28] = b"\xff" * 8  # both sizes
+    entry[30:32] = struct.pack("<H", 20)
+    entry[42:46] = b"\xff" * 4  # the offset, which the field below lacks
+    table = bytes(entry) + b"w.npy" + struct.pack("<HHQQ", 1, 16, len(content), len(content))
+    end = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 1, 1, len(table), start, 0)
+    assert "corrupt table" in refusal(write(data[:start] + table + end))
+    table = table[:42] + bytes(4) + table[46:]
+    np.testing.assert_array_equal(read_all(write(data[:start] + table + end))["w"], [1, 2])
+
+
+def test_members_of_an_archive_that_overlap_are_refused(write: Callable[..., Path]) -> None:
+    inner = archive(("b.npy", npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\n", bytes(8))))
+    inner, table = inner[: inner.rfind(b"PK\x01\x02")], inner[inner.rfind(b"PK\x01\x02") : -22]
+    outer = archive(("a.npy", npy(f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({len(inner)},), }}\n", inner)))
+    start = outer.rfind(b"PK\x01\x02")
+    table = table[:42] + struct.pack("<I", outer.find(inner)) + table[46:]
+    whole = outer[start:-22] + table
+    end = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 2, 2, len(whole), start, 0)
+    assert "members overlap" in refusal(write(outer[:start] + whole + end))
+
+
+ONE_ARRAY = archive(("w.npy", npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }\n", bytes(4))))
+
+
+def changed(data: bytes, at: int, value: bytes) -> bytes:
+    return data[:at] + value + data[at + len(value) :]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (changed(ONE_ARRAY, 8, b"\x08"), "described in two different ways"),
+        (changed(ONE_ARRAY, 30, b"x"), "described in two different ways"),
+        (changed(ONE_ARRAY, 0, b"PK\x03\x05"), "is of no format that is read"),
+        (ONE_ARRAY[:-22] + b"PK\x01\x02" + changed(ONE_ARRAY[-22:], 12, b"\x37"), "a wrong length"),
+        (changed(ONE_ARRAY, len(ONE_ARRAY) - 14, b"\2\0\2"), "reaches outside|refers to a place outside"),
+        (changed(ONE_ARRAY, len(ONE_ARRAY) - 6, b"\0"), "not where its end says"),
+        (ONE_ARRAY + b"x", "without an end"),
+        (ONE_ARRAY[:-30], "without an end"),
+    ],
+)
+def test_an_archive_whose_table_is_wrong_is_refused(write: Callable[..., Path], data: bytes, reason: str) -> None:
+    assert re.search(reason, refusal(write(data)))
+
+
 def test_an_npz_with_two_members_of_one_name_is_refused(write: Callable[..., Path]) -> None:
     header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }\n"
     with pytest.warns(UserWarning, match="Duplicate name"):
@@ -478,9 +540,36 @@ def test_a_fortran_ordered_array_in_a_pickle_keeps_its_values(write: Callable[..
         np.testing.assert_array_equal(read_all(write(pickle.dumps({"w": array}, protocol)))["w"], array)
 
 
+def test_a_large_array_that_protocol_2_wrote_as_text_is_read(write: Callable[..., Path]) -> None:
+    array = np.random.default_rng(0).standard_normal((1500, 1500)).astype(np.float32)
+    np.testing.assert_array_equal(read_all(write(pickle.dumps({"w": array}, 2)))["w"], array)
+
+
+def array_as_text(text: str) -> bytes:
+    """2,000 bytes of an array as protocol 2 writes them, whatever `text` is."""
+    utf8 = text.encode()
+    data = b"c_codecs\nencode\nX" + struct.pack("<I", len(utf8)) + utf8 + b"X\6\0\0\0latin1\x86R"
+    return array_of_shape(b"M\xf4\x01\x85", data)
+
+
+def test_text_in_place_of_an_array_s_bytes_is_refused(write: Callable[..., Path]) -> None:
+    assert read_all(write(array_as_text("\xe9" * 2000)))["w"].tobytes() == b"\xe9" * 2000
+    assert "text that is not bytes" in refusal(write(array_as_text("\u0100" + "x" * 1999)))
+
+
+def test_data_that_cannot_be_as_long_as_the_shape_says_are_refused_at_opening(write: Callable[..., Path]) -> None:
+    for data in (array_as_text("x" * 1999), array_of_shape(b"K\x02\x85", b"C\x04abcd")):
+        with pytest.raises(WeightsError, match="whose data are not of"):
+            open_weights(write(data))
+
+
 @pytest.mark.parametrize("value", [np.ones(2, np.complex64), np.array([{}], object), np.zeros(2, "f4,i4")])
 def test_arrays_that_are_no_weights_are_refused_in_a_pickle(write: Callable[..., Path], value: np.ndarray) -> None:
     assert "weights are real numbers" in refusal(write(pickle.dumps({"w": value})))
+
+
+def test_bytes_behind_a_pickle_are_refused(write: Callable[..., Path]) -> None:
+    assert "3 bytes follow the end of its pickle" in refusal(write(pickle.dumps(W) + b"abc"))
 
 
 # PyTorch
@@ -542,7 +631,7 @@ def test_tensors_with_attributes_and_unsigned_integers_of_pytorch_are_read() -> 
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("torchscript.pt", 'torch.save(torch.jit.load("torchscript.pt").state_dict()'),
+        ("torchscript.pt", "torch.save(torch.jit.load('torchscript.pt').state_dict()"),
         ("whole_model.pth", "holds a whole pickled model (`torch.nn.modules.linear.Linear`)"),
         ("optimiser.pth", "is an optimiser's state"),
         ("complex.pth", "'w', which has the PyTorch type complex64"),
@@ -563,12 +652,80 @@ def test_a_changed_byte_of_a_pytorch_file_is_noticed(tmp_path: Path) -> None:
     assert "is damaged: the checksum" in refusal(tmp_path / "w.pth")
 
 
+def test_a_pytorch_file_that_was_compressed_is_refused_and_the_way_out_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(DATA / "shared.pth") as file:
+        members = [(name, file.read(name)) for name in file.namelist()]
+    (tmp_path / "w.pth").write_bytes(archive(*members, method=zipfile.ZIP_DEFLATED))
+    assert "without compression" in refusal(tmp_path / "w.pth")
+    (tmp_path / "w.pth").write_bytes(archive(*members))
+    assert set(read_all(tmp_path / "w.pth")) == {"a", "b", "row"}
+
+
 @pytest.mark.parametrize("name", ["plain.pth", "plain_legacy.pth"])
 def test_every_truncation_of_a_pytorch_file_is_refused(tmp_path: Path, name: str) -> None:
     data = (DATA / name).read_bytes()
     for size in range(0, len(data), 37):
         (tmp_path / "w.pth").write_bytes(data[:size])
         refusal(tmp_path / "w.pth")
+
+
+def torch_tensor(storage: str, view: bytes) -> bytes:
+    """Opcodes for a tensor on the 16 bytes of `torch_archive`, from its offset, shape and strides as opcodes."""
+    identifier = f"(X\7\0\0\0storagectorch\n{storage}\nX\1\0\0\x000X\3\0\0\0cpuK\4tQ".encode()
+    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + identifier + view + b"\x89NtR"
+
+
+ALL_FOUR = b"K\0K\4\x85K\1\x85"
+
+
+@pytest.mark.parametrize(
+    ("tensors", "reason"),
+    [
+        ([torch_tensor("FloatStorage", b"K\1K\4\x85K\1\x85")], "ends at byte 20 of a storage of 16"),
+        ([torch_tensor("FloatStorage", b"K\0K\2\x85K\4\x85")], "ends at byte 20 of a storage of 16"),
+        ([torch_tensor("FloatStorage", b"K\0J\0\0\0\x08\x85K\0\x85")], "by repeating a few values"),
+        ([torch_tensor("FloatStorage", b"J\xff\xff\xff\xffK\2\x85K\1\x85")], "corrupt pickle"),
+        ([torch_tensor("FloatStorage", b"K\4K\2\x85J\xff\xff\xff\xff\x85")], "strides are negative"),
+        ([torch_tensor("LongStorage", ALL_FOUR)], "16 bytes for the storage '0' that is declared with 32"),
+        ([torch_tensor("FloatStorage", ALL_FOUR), torch_tensor("IntStorage", ALL_FOUR)], "in two different ways"),
+    ],
+)
+def test_a_tensor_that_does_not_fit_its_storage_is_refused_at_opening(
+    write: Callable[..., Path], tensors: list[bytes], reason: str
+) -> None:
+    items = b"".join(b"X\1\0\0\0%c" % (97 + i) + tensor for i, tensor in enumerate(tensors))
+    path = write(torch_archive(b"\x80\x02}(" + items + b"u."))
+    with pytest.raises(WeightsError, match=reason):
+        open_weights(path)
+
+
+def test_the_hand_made_tensor_is_read_when_it_fits(write: Callable[..., Path]) -> None:
+    path = write(torch_archive(b"\x80\x02}X\1\0\0\0a" + torch_tensor("FloatStorage", ALL_FOUR) + b"s."))
+    np.testing.assert_array_equal(read_all(path)["a"], np.zeros(4))
+
+
+def legacy_file_with_a_view(start: int, count: int) -> bytes:
+    """As PyTorch 0.x wrote a slice of a storage: four floats, of which `count` from `start` are the tensor's."""
+    view = b"(X\1\0\0\0vK" + bytes([start]) + b"K" + bytes([count]) + b"t"
+    storage = b"(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0aX\3\0\0\0cpuK\4" + view + b"tQ"
+    tensor = b"ctorch._utils\n_rebuild_tensor\n(" + storage + b"K\0K\2\x85K\1\x85tR"
+    head = b"".join(pickle.dumps(value, 2) for value in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}))
+    tree = b"\x80\x02}X\1\0\0\0w" + tensor + b"s."
+    return head + tree + pickle.dumps(["a"], 2) + struct.pack("<q4f", 4, 0, 1, 2, 3)
+
+
+def test_a_view_on_a_storage_of_an_old_pytorch_file_is_read(write: Callable[..., Path]) -> None:
+    np.testing.assert_array_equal(read_all(write(legacy_file_with_a_view(1, 2)))["w"], [1, 2])
+
+
+@pytest.mark.parametrize(("start", "count"), [(3, 2), (0, 1), (5, 0)])
+def test_a_view_beyond_its_storage_is_refused(write: Callable[..., Path], start: int, count: int) -> None:
+    assert "storage" in refusal(write(legacy_file_with_a_view(start, count)))
+
+
+@pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data + b"x", lambda data: data[:-24]])
+def test_an_old_pytorch_file_of_another_length_is_refused(write: Callable[..., Path], change: Any) -> None:
+    refusal(write(change(legacy_file_with_a_view(1, 2))))
 
 
 # What is not weights
@@ -656,6 +813,22 @@ def test_several_tables_without_a_usual_name_are_refused_with_their_names(write:
 def test_names_that_become_the_same_without_their_prefix_are_refused(write: Callable[..., Path]) -> None:
     tree = {"backbone.w": np.ones(3), "backbone.b": np.ones(3), "w": np.ones(3)}
     assert "both named 'w' once 'backbone.' is taken off" in refusal(write(pickle.dumps(tree)))
+
+
+def test_using_the_bytes_of_a_small_file_too_many_times_is_refused(
+    write: Callable[..., Path],
+) -> None:
+    zeros = np.zeros(8 << 20, np.uint8)
+    assert len(read_all(write(pickle.dumps({str(i): zeros for i in range(8)})))) == 8
+    header = npy("{'descr': '|u1', 'fortran_order': False, 'shape': (8388608,), }\n", bytes(8 << 20))
+    bombs = [(f"{i}.npy", header) for i in range(40)]
+    path = write(archive(*bombs, method=zipfile.ZIP_DEFLATED))
+    assert "declares 335,544,320 bytes of tensors" in refusal(path)
+
+
+def test_a_path_below_a_file_is_refused_as_such(tmp_path: Path) -> None:
+    as_npz(tmp_path / "file")
+    assert "Not a directory" in refusal(tmp_path / "file" / "x")
 
 
 def test_a_prefix_that_not_all_names_carry_stays(write: Callable[..., Path]) -> None:

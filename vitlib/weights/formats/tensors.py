@@ -31,6 +31,7 @@ CODE_NAMES = {code: name for name, code in NUMPY_CODES.items() if name != "bfloa
 MAX_DIMENSIONS = 32  # of NumPy 1.x
 MAX_TENSORS = 20_000  # a Vision Transformer of a billion parameters has about 1,000
 SLACK = 32 << 20  # what a tensor may hold beyond its file's size: expanded views, deflated members
+MAX_REUSE = 4  # how many times the bytes of a file may be used on average, by shared storages or compression
 
 
 @dataclass
@@ -118,16 +119,16 @@ def native(array: np.ndarray, dtype: str) -> np.ndarray:
     """Widens bfloat16 bits to float32 and brings foreign byte order home; everything else stays the view it is."""
     if dtype == "bfloat16":
         wide = array.astype(np.uint32)
-        wide <<= 16
-        array = wide.view(np.float32) if wide.ndim else wide.reshape(1).view(np.float32).reshape(())
+        np.left_shift(wide, np.uint32(16), out=wide)  # an operator would not do for NumPy 1 and no dimensions
+        array = wide.view(np.float32)
     elif not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     array.flags.writeable = False
     return array
 
 
-def refuse_unreadable(tensors: dict[str, Tensor]) -> None:
-    """Raises one sentence when a weight has a dtype that cannot be read, so that it shows at opening."""
+def refuse_unreadable(tensors: dict[str, Tensor], file_size: int) -> None:
+    """Raises one sentence when a weight cannot be read or all together are too much, so that it shows at opening."""
     bad = [name for name, tensor in tensors.items() if tensor.problem]
     if bad:
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
@@ -137,3 +138,7 @@ def refuse_unreadable(tensors: dict[str, Tensor]) -> None:
         )
     if len(tensors) > MAX_TENSORS:
         raise WeightsError(f"names {len(tensors):,} tensors, more than the {MAX_TENSORS:,} that are read")
+    total = sum(math.prod(tensor.shape) * item_size(tensor.dtype) for tensor in tensors.values())
+    if total > MAX_REUSE * file_size + 8 * SLACK:
+        # Views that repeat values and members that unpack well are cheap to declare, thousands of times
+        raise WeightsError(f"declares {total:,} bytes of tensors in {file_size:,} bytes")

@@ -22,7 +22,7 @@ def read_torch_zip(source: Source, members: dict[str, Member], root: str, wrappe
     if f"{root}/constants.pkl" in members or any(name.startswith(f"{root}/code/") for name in members):
         raise WeightsError(
             "is a TorchScript archive, a program with its weights inside",
-            way_out=f'In PyTorch: torch.save(torch.jit.load("{source.name}").state_dict(), "weights.pth")',
+            way_out=f"In PyTorch: torch.save(torch.jit.load({quoted(source.name)}).state_dict(), 'weights.pth')",
         )
     big_endian = False
     if (order := members.get(f"{root}/byteorder")) is not None:
@@ -45,6 +45,12 @@ def read_torch_zip(source: Source, members: dict[str, Member], root: str, wrappe
             member = members.get(f"{root}/data/{key}")
             if member is None:
                 raise WeightsError(f"misses the data of the storage {quoted(key)}")
+            if member.deflated:
+                # Not by PyTorch. Each tensor on it would have to unpack it again
+                raise WeightsError(
+                    "is an archive of PyTorch that another program has compressed",
+                    way_out="Unpack it and pack it again without compression (zip -0 -r)",
+                )
             storages[key] = made = Storage(dtype, size)
             expect_size(made, key, source, member.size)
             made.big_endian = big_endian
@@ -65,8 +71,6 @@ def _reader(source: Source, member: Member) -> Any:
     checked: list[memoryview] = []
 
     def read() -> memoryview:
-        if member.deflated:
-            return member.read(source)
         if not checked:  # the checksum, once for all tensors that share the storage
             checked.append(member.read(source))
         return checked[0]

@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -115,7 +116,6 @@ def open_weights(path: str | os.PathLike[str], *, wrapper: str | None = None) ->
             prefixes, contents.tensors = strip_prefixes(contents.tensors)
         if not contents.tensors:
             raise WeightsError("holds no tensors")
-        refuse_unreadable(contents.tensors)
         return WeightsFile(path, contents, prefixes)
 
 
@@ -125,17 +125,34 @@ def _read_contents(path: str, wrapper: str | None, *, may_be_index: bool) -> Con
         kind = detect(source)
         if wrapper is not None and kind in ("safetensors", "json"):
             raise WeightsError(f"is a plain table of tensors: there is nothing under {quoted(wrapper)}")
+        if kind == "json":
+            if not may_be_index:
+                raise WeightsError("is a JSON file where a file of weights is expected")
+            return read_sharded(source, _read_shard)
         if kind == "safetensors":
-            return read_safetensors(source)
-        if kind == "torch-legacy":
-            return read_torch_legacy(source, wrapper)
-        if kind == "pickle":
-            return read_pdparams(source, wrapper)
-        if kind == "zip":
-            return _read_zip(source, wrapper)
-        if not may_be_index:
-            raise WeightsError("is a JSON file where a file of weights is expected")
-        return read_sharded(source, lambda shard: _read_contents(shard, None, may_be_index=False))
+            contents = read_safetensors(source)
+        elif kind == "torch-legacy":
+            contents = read_torch_legacy(source, wrapper)
+        elif kind == "pickle":
+            contents = read_pdparams(source, wrapper)
+        else:
+            contents = _read_zip(source, wrapper)
+        refuse_unreadable(contents.tensors, source.size)
+        return contents
+
+
+def _read_shard(path: str) -> Contents:
+    contents = _read_contents(path, None, may_be_index=False)
+
+    def naming_the_shard(tensor: Tensor) -> Tensor:
+        def load() -> np.ndarray:
+            with _naming(path):
+                return tensor.load()
+
+        return replace(tensor, load=load)
+
+    contents.tensors = {name: naming_the_shard(tensor) for name, tensor in contents.tensors.items()}
+    return contents
 
 
 def _read_zip(source: Source, wrapper: str | None) -> Contents:
@@ -155,7 +172,7 @@ def _map(path: str) -> Source:
     status = os.stat(path)
     if stat.S_ISDIR(status.st_mode):
         names = sorted(entry.name for entry in os.scandir(path) if entry.name.endswith(_ENDINGS))[:5]
-        inside = f"Give the file in it: {', '.join(names)}" if names else "Give the file with the weights"
+        inside = f"Give the file in it: {', '.join(map(quoted, names))}" if names else "Give the file with the weights"
         raise WeightsError("is a directory", way_out=inside)
     if not stat.S_ISREG(status.st_mode):
         raise WeightsError("is not a regular file")
@@ -180,6 +197,8 @@ def _naming(path: str) -> Iterator[None]:
         raise error.at(path) from None
     except (FileNotFoundError, PermissionError):
         raise
+    except OSError as error:
+        raise WeightsError(f"cannot be read: {error.strerror or type(error).__name__}", path=path) from error
     except MemoryError:
         raise WeightsError("needs more memory than there is", path=path) from None
     except Exception as error:
