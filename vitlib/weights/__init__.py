@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from .atomic import write_atomically
 from .errors import WeightsError
+from .formats import WeightsFile, open_weights
 from .load import from_pretrained, load_weights
 from .report import LoadReport
 from .save import save_weights
+from .writers import write_npz, write_pdparams, write_safetensors
 
-__all__ = ["LoadReport", "WeightsError", "from_pretrained", "load_weights", "save_weights"]
+__all__ = [
+    "LoadReport",
+    "WeightsError",
+    "WeightsFile",
+    "from_pretrained",
+    "load_weights",
+    "open_weights",
+    "save_weights",
+    "write_atomically",
+    "write_npz",
+    "write_pdparams",
+    "write_safetensors",
+]
