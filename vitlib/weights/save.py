@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from ..layers.patch_embed import to_pair
 from ..models import DeiT, VisionTransformer
 from .atomic import write_atomically
 from .canonical import from_vitlib
-from .dialects import GOOGLE, HUGGINGFACE, TORCHVISION, Dialect
+from .dialects import GOOGLE, HUGGINGFACE, PADDLECLAS, TORCHVISION, Dialect
 from .errors import WeightsError
 from .writers import write_npz, write_pdparams, write_safetensors
 
@@ -63,27 +64,31 @@ def _save_timm(model: VisionTransformer, path: Path) -> None:
 
 
 def _save_paddleclas(model: VisionTransformer, path: Path) -> None:
-    """PaddleClas's names are timm's; the layout is Paddle's own."""
-    _refuse(model, "PaddleClas's .pdparams", plain=False)
+    """PaddleClas's names are timm's; the layout is Paddle's own, and nothing says what grid a table is for."""
+    if _not_square(model):
+        raise WeightsError(f"PaddleClas's .pdparams cannot express {_not_square(model)}", way_out='format="timm" can')
+    _warn_numerics(model, PADDLECLAS)
     _make_parent(path)
     write_pdparams(path, _arrays(model, "paddle"))
 
 
 def _save_torchvision(model: VisionTransformer, path: Path) -> None:
-    _refuse(model, "torchvision's VisionTransformer", distilled=False, eps=1e-6)
+    _refuse(model, "torchvision's VisionTransformer", also=("pre_logits",))
+    _warn_numerics(model, TORCHVISION)
     _make_parent(path)
     write_safetensors(path, _renamed(model, TORCHVISION), {"format": "pt"})
 
 
 def _save_google(model: VisionTransformer, path: Path) -> None:
-    _refuse(model, "Google's .npz", distilled=False, eps=1e-6, activation="gelu_tanh")
+    _refuse(model, "Google's .npz", also=("pre_logits",))
+    _warn_numerics(model, GOOGLE)
     _make_parent(path)
     write_npz(path, _renamed(model, GOOGLE))
 
 
 def _save_huggingface(model: VisionTransformer, directory: Path) -> None:
     config, distilled = model.config, isinstance(model, DeiT)
-    _refuse(model, "transformers' ViT and DeiT", square=False, qkv_bias=False)
+    _refuse(model, "transformers' ViT and DeiT", also=("distillation_token", "qkv_bias", "pre_logits", "grid"))
     if config.pre_logits and (config.num_classes or config.pre_logits != config.embed_dim):
         raise WeightsError(
             f"transformers cannot express pre_logits={config.pre_logits} with {config.num_classes} classes: there "
@@ -140,54 +145,58 @@ FORMATS: dict[str, Callable[[VisionTransformer, Path], None]] = {
 }
 
 
-def _refuse(
-    model: VisionTransformer,
-    whose: str,
-    *,
-    plain: bool = True,
-    square: bool = True,
-    distilled: bool = True,
-    qkv_bias: bool = True,
-    eps: float | None = None,
-    activation: str | None = None,
-) -> None:
+# What a plain ViT is; the formats of other codebases know little else.
+_PLAIN: dict[str, Any] = {
+    "class_token": True,
+    "distillation_token": False,
+    "reg_tokens": 0,
+    "no_embed_class": False,
+    "global_pool": "token",
+    "fc_norm": None,
+    "pre_logits": None,
+    "init_values": None,
+    "qkv_bias": True,
+    "qk_norm": False,
+    "pre_norm": False,
+    "patch_bias": True,
+}
+
+
+def _refuse(model: VisionTransformer, whose: str, *, also: tuple[str, ...]) -> None:
     """Raise WeightsError with everything about a model that a format cannot express.
 
-    plain: it knows plain ViTs alone (class token, positions for every token, no LayerScale or other additions).
+    also: options that it does know beyond a plain ViT; "grid" for images and patches that are not square.
     """
-    config, found = model.config, []
-    size, patch = to_pair(config.img_size), to_pair(config.patch_size)
-    if square and (size[0] != size[1] or patch[0] != patch[1]):
-        found.append(f"images of {size[0]} x {size[1]} in patches of {patch[0]} x {patch[1]} (square ones alone)")
-    if not distilled and config.distillation_token:
-        found.append("a distillation token")
-    if plain and qkv_bias and not config.qkv_bias:
-        found.append("qkv_bias=False")
-    if eps is not None and config.norm_eps != eps:
-        found.append(f"norm_eps={config.norm_eps} (it is {eps} there)")
-    expected = activation or "gelu"
-    if (activation or square) and plain and config.activation != expected:
-        found.append(f"activation={config.activation!r} (it is {expected!r} there)")
-    unusual = {
-        "class_token": True,
-        "reg_tokens": 0,
-        "no_embed_class": False,
-        "global_pool": "token",
-        "init_values": None,
-        "qk_norm": False,
-        "pre_norm": False,
-        "patch_bias": True,
-    }
-    if plain:
-        for name, usual in unusual.items():
-            if getattr(config, name) != usual:
-                found.append(f"{name}={getattr(config, name)!r}")
-        if config.fc_norm:
-            found.append("fc_norm=True")
-        if config.pos_embed == "none":
-            found.append("pos_embed='none'")
+    config = model.config
+    found = [
+        f"{name}={getattr(config, name)!r}"
+        for name, usual in _PLAIN.items()
+        if name not in also and getattr(config, name) not in (usual, False if usual is None else usual)
+    ]
+    if config.pos_embed == "none":
+        found.append("pos_embed='none'")
+    if "grid" not in also and _not_square(model):
+        found.append(_not_square(model))
     if found:
         raise WeightsError(f"{whose} cannot express {', '.join(found)}", way_out='format="timm" can')
+
+
+def _not_square(model: VisionTransformer) -> str:
+    size, patch = to_pair(model.config.img_size), to_pair(model.config.patch_size)
+    square = size[0] == size[1] and patch[0] == patch[1]
+    return "" if square else f"images of {size[0]} x {size[1]} in patches of {patch[0]} x {patch[1]}"
+
+
+def _warn_numerics(model: VisionTransformer, dialect: Dialect) -> None:
+    """Say where a codebase computes with the same weights in another way; its files have no place to note it."""
+    different = [
+        f"{name}={dialect.numerics[name]!r}, this model with {getattr(model.config, name)!r}"
+        for name in ("norm_eps", "activation")
+        if dialect.numerics[name] != getattr(model.config, name)
+    ]
+    if different:
+        text = f"{dialect.name}'s code computes with {'; '.join(different)}: its logits will differ a little"
+        warnings.warn(text, UserWarning, stacklevel=4)
 
 
 def _arrays(model: VisionTransformer, layout: str) -> Arrays:
