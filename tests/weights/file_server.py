@@ -67,6 +67,10 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_) -> None:
         pass
 
+    def do_HEAD(self) -> None:
+        self.close_connection = True
+        self._answer(self.owner.files.get(self.path, Served(statuses=[404])), head=True)
+
     def do_GET(self) -> None:
         self.owner.requests.append((self.path, dict(self.headers)))
         self.close_connection = True
@@ -79,7 +83,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _same(self, served: Served) -> bool:
         return self.headers.get("If-Range") in (None, served.etag)
 
-    def _answer(self, served: Served) -> None:
+    def _answer(self, served: Served, head: bool = False) -> None:
         if served.silent:
             self.owner.stopping.wait(10)
             return
@@ -94,6 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
                 status, extra["Content-Range"] = 206, f"bytes {start}-{len(body) - 1}/{len(body)}"
                 body = body[start:]
         self.send_response(status)
+        self.send_header("Connection", "close")
         if served.length and not served.chunked:
             self.send_header("Content-Length", str(len(body)))
         if served.etag:
@@ -103,6 +108,8 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in extra.items():
             self.send_header(name, value)
         self.end_headers()
+        if head:
+            return
         whole, body = len(body), body[: served.cuts.pop(0)] if served.cuts else body
         step, pause = served.pace
         for start in range(0, len(body), step or len(body) or 1):
