@@ -105,7 +105,7 @@ def download(
     except LastingError as error:
         raise DownloadError(_text(url, target, str(error))) from None
     except OSError as error:
-        reason = f"{error.filename or target.parent} cannot be written: {error.strerror or error}"
+        reason = f"{error.filename or target.parent} cannot be used: {error.strerror or error}"
         raise DownloadError(_text(url, target, f"{reason}; cache_dir=... chooses another place")) from error
     return target
 
