@@ -1,11 +1,25 @@
 """vitlib: Vision Transformers (ViT, arXiv 2010.11929) and DeiT (arXiv 2012.12877) on PaddlePaddle."""
 
+from typing import TYPE_CHECKING, Any
+
 from .analysis import Count, attention_maps, count
 from .deploy import CpuTuning, tune_cpu
 from .images import ImageError, Preprocess
 from .layers import MLP, EncoderBlock, MultiHeadAttention, PatchEmbed
-from .models import DeiT, DeiTLogits, VisionTransformer, ViTConfig, create_model, get_config, list_models
-from .weights import LoadReport, WeightsError, from_pretrained, load_weights, save_weights
+from .models import (
+    DeiT,
+    DeiTLogits,
+    Prediction,
+    VisionTransformer,
+    ViTConfig,
+    create_model,
+    get_config,
+    list_models,
+    predict,
+)
+
+if TYPE_CHECKING:
+    from .weights import LoadReport, WeightsError, from_pretrained, load_weights, save_weights
 
 __version__ = "0.1.0"
 
@@ -20,6 +34,7 @@ __all__ = [
     "LoadReport",
     "MultiHeadAttention",
     "PatchEmbed",
+    "Prediction",
     "Preprocess",
     "ViTConfig",
     "VisionTransformer",
@@ -32,6 +47,22 @@ __all__ = [
     "get_config",
     "list_models",
     "load_weights",
+    "predict",
     "save_weights",
     "tune_cpu",
 ]
+
+_FROM_WEIGHTS = ("LoadReport", "WeightsError", "from_pretrained", "load_weights", "save_weights")
+
+
+def __getattr__(name: str) -> Any:
+    """Weights are read by many small modules; they are imported when first asked for (PEP 562)."""
+    if name in _FROM_WEIGHTS:
+        from . import weights
+
+        return getattr(weights, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

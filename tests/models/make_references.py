@@ -121,6 +121,8 @@ def huggingface_names(prefix):
                 names = [f"blocks.{i}.attention.{part}.{kind}" for part in ("q_proj", "k_proj", "v_proj")]
                 if names[0] not in result:
                     names = [f"blocks.{i}.attention.attention.{part}.{kind}" for part in ("query", "key", "value")]
+                if names[0] not in result:  # qkv_bias=False
+                    continue
                 result[f"blocks.{i}.attn.qkv.{kind}"] = torch.cat([result.pop(n) for n in names])
         return result
 

@@ -42,7 +42,7 @@ def keep(name, model, forward, forward2, rename, other=OTHER):
 
 
 def resized(model, name, method, num_prefix, size):
-    """The model with its table resized as the original's own fine-tuning code does: method(grid [1, D, h, w], (h, w))."""
+    """The model with its table resized as the original's fine-tuning code does: method(grid [1, D, h, w], (h, w))."""
     import copy
 
     model = copy.deepcopy(model)
@@ -137,7 +137,11 @@ def make_huggingface():
     # the names that version 5 has in memory
     torch.save(model.state_dict(), OUT / "huggingface_vit_v5_names.bin")
     EXPECTED.update(
-        {k.replace("huggingface_vit:", "huggingface_vit_v5_names:"): v for k, v in EXPECTED.items() if k.startswith("huggingface_vit:")}
+        {
+            k.replace("huggingface_vit:", "huggingface_vit_v5_names:"): v
+            for k, v in EXPECTED.items()
+            if k.startswith("huggingface_vit:")
+        }
     )
 
     model2 = tf.ViTModel(tf.ViTConfig(**size, hidden_act="gelu_new", qkv_bias=False))

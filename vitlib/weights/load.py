@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,13 @@ from ..layers.patch_embed import grid_of, to_pair
 from ..models import DeiT, VisionTransformer, ViTConfig
 from .assign import assign
 from .canonical import Canonical, canonical
+from .class_names import class_names
 from .dialects import NAMES
 from .errors import WeightsError
 from .fit import ALLOWANCES, Plan, fold_blocks, make_plan
 from .infer import infer_options
 from .report import LoadReport
-from .source import WeightSource, open_source
+from .source import WeightSource, open_published, open_source
 
 # An override of one of these options permits these changes.
 _PERMITS = {
@@ -99,8 +100,23 @@ def create_pretrained(
     overrides: Mapping[str, Any],
 ) -> VisionTransformer:
     """What `create_model(name, pretrained=source)` does, given the preset's config with the overrides in it."""
-    opened = open_source(source)
-    return _build(config, model_class, opened, dialect="auto", allow=allow, overrides=overrides, notes=[])
+    if source is not True:
+        opened = open_source(source)
+        return _build(config, model_class, opened, dialect="auto", allow=allow, overrides=overrides, notes=[])
+    row, opened, notes = open_published(name)
+    allow = _names(allow)
+    if not row.num_classes and not config.num_classes:
+        allow.append("head")  # the original ImageNet-21k files have one that their publisher calls unusable
+    # Weights of a preset compute as the preset does, wherever they were fetched.
+    fixed = {"norm_eps", "activation", "preprocess", *overrides}
+    config = config.replace(position_resize=overrides.get("position_resize", row.position_resize))
+    fixed.add("position_resize")
+    model = _build(
+        config, model_class, opened, dialect="auto", allow=allow, overrides=overrides, notes=notes, fixed=fixed
+    )
+    if model.labels is None and "head.weight" in model.load_report.loaded:
+        model.labels = class_names(model.config.num_classes)
+    return model
 
 
 def _build(
@@ -112,6 +128,7 @@ def _build(
     allow: str | Iterable[str],
     overrides: Mapping[str, Any],
     notes: list[str],
+    fixed: Collection[str] | None = None,
 ) -> VisionTransformer:
     if model_class is None:
         model_class = DeiT if config.distillation_token else VisionTransformer
@@ -119,7 +136,7 @@ def _build(
         model = model_class(config)
     permitted = [change for name in overrides for change in _PERMITS.get(name, ())]
     allowed = [*_names(allow), *permitted]
-    _load(model, opened, dialect=dialect, allow=allowed, fixed=overrides, notes=notes)
+    _load(model, opened, dialect=dialect, allow=allowed, fixed=overrides if fixed is None else fixed, notes=notes)
     return model
 
 
@@ -129,13 +146,13 @@ def _load(
     *,
     dialect: str,
     allow: str | Iterable[str],
-    fixed: Mapping[str, Any] | None = None,
+    fixed: Collection[str] = (),
     notes: Iterable[str] = (),
 ) -> LoadReport:
-    """fixed: options that the caller gave, which the source does not change."""
+    """fixed: names of options that the source does not change, as those that the caller gave."""
     if dialect not in ("auto", *NAMES):
         raise ValueError(f"unknown dialect {dialect!r}; there are auto, {', '.join(NAMES)}")
-    allow, fixed = _names(allow), fixed or {}
+    allow = _names(allow)
     for name in allow:
         if name not in ALLOWANCES:
             raise ValueError(f"allow={name!r} is no change that loading knows; there are {', '.join(ALLOWANCES)}")
@@ -257,7 +274,7 @@ def _take_numerics(model: VisionTransformer, numerics: Mapping[str, Any]) -> lis
 
 
 def _take_preprocess(
-    model: VisionTransformer, opened: WeightSource, weights: Canonical, fixed: Mapping[str, Any]
+    model: VisionTransformer, opened: WeightSource, weights: Canonical, fixed: Collection[str]
 ) -> list[str]:
     record = opened.config.preprocess or _dialect_preprocess(model, weights)
     if record is None or "preprocess" in fixed:

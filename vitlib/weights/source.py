@@ -13,8 +13,10 @@ import numpy as np
 
 from ..images import Preprocess
 from ..models import ViTConfig, get_config
+from .download import DownloadError, download
 from .errors import WeightsError, quoted
 from .formats import open_weights
+from .published import Published, published
 
 # What a directory's weights are called, in the order of preference.
 _FILES = (
@@ -77,8 +79,8 @@ class _Arrays(Mapping[str, tuple[tuple[int, ...], str]]):
 def open_source(source: Any) -> WeightSource:
     """Open weights without reading them.
 
-    source: a file; a directory with weights and configs; "hf:org/repo"; an http(s) URL; or {name: array}, whose linear
-    weights are [out, in] as in PyTorch.
+    source: a file; a directory with weights and configs; "hf:org/repo" or "hf:org/repo@revision"; an http(s) URL; or
+        {name: array}, whose linear weights are [out, in] as in PyTorch.
 
     Raises WeightsError for what holds no weights, FileNotFoundError for a path that is not there, DownloadError.
     """
@@ -87,10 +89,9 @@ def open_source(source: Any) -> WeightSource:
     if isinstance(source, str) and source.startswith("hf:"):
         from .hub import fetch_hub
 
-        source = fetch_hub(source[3:])
+        repo_id, _, revision = source[3:].partition("@")
+        source = fetch_hub(repo_id, revision=revision or None)
     elif isinstance(source, str) and source.startswith(("http://", "https://")):
-        from .download import download
-
         source = download(source)
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(
@@ -110,6 +111,29 @@ def open_source(source: Any) -> WeightSource:
         config = _read_configs(path.parent) if path.name in _FILES else SourceConfig()
     file = open_weights(path)
     return WeightSource(str(path), file.format, file, config, file.metadata, file.wrapper)
+
+
+def open_published(name: str) -> tuple[Published, WeightSource, list[str]]:
+    """A preset's published weights from the first of its sources that answers: the hub, the original's site, PaddleClas.
+
+    Returns their record, the source, and what is worth a note. Raises ValueError for a preset without published
+    weights, DownloadError when no source answers, and ImportError when only the hub has them and its extra is missing.
+    """
+    row, failures = published(name), []
+    for source in row.sources:
+        try:
+            opened = open_source(f"hf:{source.location}" if source.on_hub else source.location)
+        except (DownloadError, ImportError) as error:
+            failures.append(error)
+            continue
+        # Its record says what the published accuracy was measured with, and so do we
+        opened.config = SourceConfig(opened.config.kind, {}, row.preprocess, opened.config.labels)
+        place = f"{row.name}, licence {row.licence}, from {source.location}"
+        top1 = f"; published top-1 {row.top1} % ({row.top1_source})" if row.top1 is not None else ""
+        return row, opened, [place + top1, *(f"not available: {error}" for error in failures)]
+    if len(failures) == 1:
+        raise failures[0]
+    raise DownloadError("no source of these weights answered:\n" + "\n".join(f"  {error}" for error in failures))
 
 
 def _weights_in(directory: Path) -> Path:
