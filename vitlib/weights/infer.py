@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ..layers.patch_embed import grid_of, to_pair
 from ..models.presets import SIZES
 from .canonical import Canonical
 from .errors import WeightsError
@@ -27,7 +28,7 @@ def infer_options(weights: Canonical, metadata: Mapping[str, str], overrides: Ma
     entries = weights.entries
     kernel = _shape(weights, "patch_embed.proj.weight", 4)
     width, in_chans, patch = kernel[0], kernel[1], (kernel[2], kernel[3])
-    depth = 1 + max((int(n) for name in entries for n in re.findall(r"^blocks\.(\d+)\.", name)), default=-1)
+    depth = _depth(weights)
     if depth == 0:
         raise WeightsError("holds no encoder block")
     hidden = _shape(weights, "blocks.0.mlp.fc1.weight", 2)[1]
@@ -59,6 +60,22 @@ def infer_options(weights: Canonical, metadata: Mapping[str, str], overrides: Ma
         # exactly that.
         options |= {"distillation_token": False, "reg_tokens": options["reg_tokens"] + 1}
     return options | _positions(weights, options, patch, metadata, overrides)
+
+
+def check_config(weights: Canonical, options: Mapping[str, Any]) -> None:
+    """Raise WeightsError when a config speaks of another model than the tensors beside it; before anything is built,
+    since a config may ask for a billion blocks."""
+    for name, found in (("depth", _depth(weights)), ("embed_dim", _shape(weights, "patch_embed.proj.weight", 4)[0])):
+        if options[name] != found:
+            raise WeightsError(f"has tensors of {name}={found}, and a config beside it that says {options[name]}")
+    if "pos_embed" in weights.entries:
+        rows = _shape(weights, "pos_embed", 3)[1]
+        grid = grid_of(to_pair(options["img_size"]), to_pair(options["patch_size"]), options["dynamic_img_pad"])
+        prefix = options["class_token"] + options["distillation_token"] + options["reg_tokens"]
+        if rows - grid[0] * grid[1] not in (0, prefix):
+            raise WeightsError(
+                f"has a position table of {rows} rows, and a config beside it that says a grid of {grid[0]} x {grid[1]}"
+            )
 
 
 def _positions(
@@ -116,6 +133,10 @@ def _heads(weights: Canonical, width: int, depth: int, hidden: int, overrides: M
         f"blocks and an MLP of {hidden}",
         way_out="Give num_heads=",
     )
+
+
+def _depth(weights: Canonical) -> int:
+    return 1 + max((int(n) for name in weights.entries for n in re.findall(r"^blocks\.(\d+)\.", name)), default=-1)
 
 
 def _shape(weights: Canonical, name: str, rank: int) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ from .class_names import class_names
 from .dialects import NAMES
 from .errors import WeightsError
 from .fit import ALLOWANCES, Plan, fold_blocks, make_plan
-from .infer import infer_options
+from .infer import check_config, infer_options
 from .report import LoadReport
 from .source import WeightSource, open_published, open_source
 
@@ -78,6 +78,7 @@ def from_pretrained(
         weights = canonical(opened.tensors, opened.format, dialect)
         if opened.config.kind in ("vitlib", "timm"):
             options, notes = dict(opened.config.options), []
+            check_config(weights, options)
         else:
             inferred = infer_options(weights, opened.metadata, {**opened.config.options, **overrides})
             options = {**inferred, **weights.dialect.numerics, **opened.config.options}

@@ -101,8 +101,8 @@ def open_source(source: Any) -> WeightSource:
     path = Path(source)
     if not path.exists():
         raise FileNotFoundError(
-            f"there is no file or directory {str(path)!r}; a preset's own weights come with pretrained=True, those of "
-            "a Hugging Face repository with 'hf:org/repo'"
+            f"there is no file or directory {str(path)!r}; a preset's own weights come with pretrained=True, those "
+            "of a Hugging Face repository with 'hf:org/repo'"
         )
     if path.is_dir():
         directory, path = path, _weights_in(path)
@@ -114,7 +114,7 @@ def open_source(source: Any) -> WeightSource:
 
 
 def open_published(name: str) -> tuple[Published, WeightSource, list[str]]:
-    """A preset's published weights from the first of its sources that answers: the hub, the original's site, PaddleClas.
+    """A preset's published weights from the first source that answers: the hub, the original's site, PaddleClas.
 
     Returns their record, the source, and what is worth a note. Raises ValueError for a preset without published
     weights, DownloadError when no source answers, and ImportError when only the hub has them and its extra is missing.
@@ -162,7 +162,7 @@ def _read_configs(directory: Path) -> SourceConfig:
             return _huggingface_config(values, _read_json(directory / "preprocessor_config.json"))
         if isinstance(values.get("architecture"), str):
             return _timm_config(values)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         reason = f"is no config that can work ({type(error).__name__}: {str(error)[:300]})"
         raise WeightsError(reason, path=directory / "config.json") from None
     kind = values.get("model_type", "unknown")

@@ -1,0 +1,238 @@
+"""Loading is strict, changes only what was allowed, and tells everything."""
+
+import pathlib
+
+import numpy as np
+import paddle
+import pytest
+
+import vitlib
+from vitlib.weights import write_safetensors
+from vitlib.weights.fit import convert_channels, resize_patches
+
+HERE = pathlib.Path(__file__).parent / "checkpoints"
+EXPECTED = np.load(HERE / "expected.npz")
+BODY = {"embed_dim": 24, "depth": 2, "num_heads": 3, "mlp_ratio": 2.0}
+SHAPE = {"img_size": 16, "patch_size": 4, "num_classes": 5, **BODY}
+
+
+def state(name="timm"):
+    return {key.split(":", 2)[2]: EXPECTED[key] for key in EXPECTED.files if key.startswith(f"{name}:weight:")}
+
+
+def values(model):
+    return {name: p.numpy().copy() for name, p in model.named_parameters()}
+
+
+def refused(model, source, *words, **options):
+    """The error's text; and the model is as it was."""
+    before, config = values(model), model.config
+    with pytest.raises(vitlib.WeightsError) as caught:
+        vitlib.load_weights(model, source, **options)
+    for word in words:
+        assert word in str(caught.value), str(caught.value)
+    after = values(model)
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    assert model.config == config
+    assert model.load_report is None
+    return str(caught.value)
+
+
+def test_everything_that_is_wrong_is_in_one_error():
+    weights = state()
+    del weights["blocks.1.norm2.bias"]
+    weights["blocks.7.extra.weight"] = np.zeros(3, "float32")
+    weights["norm.weight"] = np.zeros(25, "float32")
+    weights["blocks.0.mlp.fc1.bias"][3] = np.nan
+    weights["head.weight"] = np.zeros((9, 24), "float32")
+    model = vitlib.VisionTransformer(**SHAPE)
+    refused(
+        model,
+        weights,
+        "missing in the file: blocks.{1}.norm2.bias",
+        "unexpected in the file: blocks.{7}.extra.weight",
+        "norm.weight: file [25], model [24]",
+        "not finite (NaN or infinity): blocks.{0}.mlp.fc1.bias",
+        "head has 9 classes in the file, 5 in the model",
+        'allow="head"',
+    )
+
+
+def test_the_error_names_the_file(tmp_path):
+    weights = state()
+    weights["norm.bias"] = np.full(24, np.inf, "float32")
+    write_safetensors(tmp_path / "broken.safetensors", weights)
+    refused(vitlib.VisionTransformer(**SHAPE), tmp_path / "broken.safetensors", "broken.safetensors", "norm.bias")
+
+
+def test_sums_that_overflow_are_no_reason_to_refuse():
+    weights = state()
+    weights["blocks.0.mlp.fc1.weight"] = np.full((48, 24), 3e38, "float32")
+    vitlib.load_weights(vitlib.VisionTransformer(**SHAPE), weights)
+
+
+def test_another_number_of_classes_needs_permission_and_gives_a_new_head():
+    refused(vitlib.VisionTransformer(**{**SHAPE, "num_classes": 3}), state(), "not permitted", 'allow="head"')
+    model = vitlib.VisionTransformer(**{**SHAPE, "num_classes": 3})
+    head = model.head.weight.numpy()
+    report = vitlib.load_weights(model, state(), allow="head")
+    assert set(report.reset) == {"head.weight", "head.bias"} == set(report.left_out)
+    np.testing.assert_array_equal(model.head.weight.numpy(), head)
+    np.testing.assert_array_equal(model.norm.weight.numpy(), state()["norm.weight"])
+
+
+def test_an_override_is_permission_for_that_change_alone():
+    model = vitlib.from_pretrained(state(), num_heads=3, num_classes=3, img_size=(24, 16))
+    assert set(model.load_report.reset) == {"head.weight", "head.bias"}
+    assert set(model.load_report.resized) == {"pos_embed"}
+    options = {**BODY, "img_size": 16, "patch_size": 4}
+    with pytest.raises(vitlib.WeightsError, match="head has 5 classes in the file, 1000 in the model") as caught:
+        vitlib.create_model("vit_tiny_patch16_224", pretrained=state(), **options)
+    assert "position" not in str(caught.value)
+
+
+def test_the_call_that_people_make_just_works(tmp_path):
+    source = vitlib.create_model("deit_tiny_patch16_224", depth=1)
+    vitlib.save_weights(source, tmp_path / "deit.safetensors")
+    model = vitlib.create_model(
+        "deit_tiny_patch16_224", pretrained=tmp_path / "deit.safetensors", num_classes=10, img_size=(384, 256), depth=1
+    )
+    model.eval()
+    assert list(model(paddle.randn([1, 3, 384, 256])).shape) == [1, 10]
+    assert "14 x 14 -> 24 x 16" in model.load_report.resized["pos_embed"]
+    assert model.preprocess.size == (384, 256)
+
+
+def test_a_grid_with_as_many_patches_is_another_grid():
+    model = vitlib.VisionTransformer(**{**SHAPE, "img_size": (8, 32)})  # 2 x 8 patches against 4 x 4
+    refused(model, state(), "4 x 4", "2 x 8", 'allow="position"')
+    vitlib.load_weights(model, state(), allow="position")
+    assert np.abs(model.pos_embed.numpy() - state()["pos_embed"]).max() > 1e-3
+    np.testing.assert_array_equal(model.pos_embed.numpy()[:, 0], state()["pos_embed"][:, 0])
+
+
+def test_a_table_that_is_not_square_comes_back_as_it_was(tmp_path):
+    model = vitlib.VisionTransformer(**{**SHAPE, "img_size": (8, 32)})
+    vitlib.save_weights(model, tmp_path / "wide.safetensors")
+    again = vitlib.from_pretrained(tmp_path / "wide.safetensors", num_heads=3)
+    assert again.config.img_size == (8, 32)
+    np.testing.assert_array_equal(again.pos_embed.numpy(), model.pos_embed.numpy())
+
+
+def test_patch_kernels_are_resized_by_pseudo_inverse():
+    """FlexiViT's promise (arXiv 2212.08013, eq. 4): enlarged patches of an enlarged image give the same tokens."""
+    rng = np.random.default_rng(0)
+    kernel, image = rng.standard_normal((2, 3, 4, 4)), rng.standard_normal((3, 4, 4))
+    from vitlib.layers import resize_matrix
+
+    up = resize_matrix(4, 8, "timm").numpy()
+    larger = resize_patches(kernel, (8, 8))
+    np.testing.assert_allclose(
+        (larger * (up @ image @ up.T)).sum((1, 2, 3)), (kernel * image).sum((1, 2, 3)), rtol=1e-9
+    )
+    model = vitlib.VisionTransformer(**{**SHAPE, "patch_size": 8, "img_size": 32})
+    refused(model, state(), 'allow="patch"')
+    assert "patch_embed.proj.weight" in vitlib.load_weights(model, state(), allow="patch").resized
+
+
+def test_channels_are_summed_or_repeated_so_that_grey_images_give_the_same_tokens():
+    kernel = np.random.default_rng(0).standard_normal((2, 3, 4, 4))
+    grey = np.random.default_rng(1).standard_normal((4, 4))
+    want = (kernel * grey).sum((1, 2, 3))
+    for channels in (1, 3, 6):
+        np.testing.assert_allclose((convert_channels(kernel, channels) * grey).sum((1, 2, 3)), want)
+    assert convert_channels(kernel, 4).shape == (2, 4, 4, 4)
+    model = vitlib.VisionTransformer(**SHAPE, in_chans=1)
+    refused(model, state(), 'allow="channels"')
+    assert "channels" in vitlib.load_weights(model, state(), allow=["channels"]).resized["patch_embed.proj.weight"]
+
+
+@pytest.mark.parametrize("size", [(16, 16), (24, 12)])
+def test_a_class_row_folds_into_the_token_and_the_model_computes_the_same(size):
+    plain = vitlib.from_pretrained(state(), num_heads=3, img_size=size)
+    folded = vitlib.VisionTransformer(**{**SHAPE, "img_size": size}, no_embed_class=True)
+    refused(folded, state(), 'allow="class_row"')
+    vitlib.load_weights(folded, state(), allow=("class_row", "position"))
+    plain.eval()
+    folded.eval()
+    x = paddle.randn([2, 3, *size])
+    assert float((plain(x) - folded(x)).abs().max()) < 1e-5
+    back = vitlib.VisionTransformer(**SHAPE)
+    unfolded = {**state(), "pos_embed": state()["pos_embed"][:, 1:]}
+    vitlib.load_weights(back, unfolded, allow="class_row")
+    assert np.abs(back.pos_embed.numpy()[:, 0]).max() == 0
+
+
+def test_a_distilled_file_fits_a_plain_model_and_the_reverse_when_allowed():
+    distilled = state("facebook_deit_distilled")
+    plain = vitlib.VisionTransformer(**SHAPE)
+    refused(plain, distilled, 'allow="distillation"')
+    report = vitlib.load_weights(plain, distilled, allow="distillation")
+    assert set(report.left_out) == {"dist_token", "head_dist.weight", "head_dist.bias"}
+    np.testing.assert_array_equal(plain.pos_embed.numpy(), distilled["pos_embed"][:, [0, *range(2, 18)]])
+    deit = vitlib.DeiT(**SHAPE)
+    refused(deit, state(), 'allow="distillation"')
+    report = vitlib.load_weights(deit, state(), allow="distillation")
+    assert set(report.reset) == {"dist_token", "head_dist.weight", "head_dist.bias"}
+    np.testing.assert_array_equal(deit.pos_embed.numpy()[:, [0, *range(2, 18)]], state()["pos_embed"])
+
+
+def test_square_weights_in_the_wrong_layout_are_refused_by_the_others(tmp_path):
+    from vitlib.weights import write_pdparams
+
+    write_pdparams(tmp_path / "torch_layout.pdparams", state())  # [out, in], where Paddle's files hold [in, out]
+    refused(vitlib.VisionTransformer(**SHAPE), tmp_path / "torch_layout.pdparams", "transposed", "qkv.weight")
+
+
+def test_unknown_names_dialects_and_allowances_are_refused_by_name():
+    model = vitlib.VisionTransformer(**SHAPE)
+    refused(model, {"conv1.weight": np.zeros(3, "float32")}, "conv1.weight", "timm")
+    refused(model, state(), "torchvision", dialect="torchvision")
+    with pytest.raises(ValueError, match="unknown dialect 'keras'"):
+        vitlib.load_weights(model, state(), dialect="keras")
+    with pytest.raises(ValueError, match="allow='heads'"):
+        vitlib.load_weights(model, state(), allow="heads")
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):
+        vitlib.load_weights(model, "nowhere.pth")
+
+
+def test_no_random_numbers_are_drawn_for_a_model_that_is_loaded():
+    paddle.seed(7)
+    expected = paddle.rand([1]).item()
+    paddle.seed(7)
+    vitlib.from_pretrained(state(), num_heads=3)
+    assert paddle.rand([1]).item() == expected
+
+
+def test_loaded_parameters_train():
+    model = vitlib.from_pretrained(state(), num_heads=3)
+    optimizer = paddle.optimizer.SGD(0.1, parameters=model.parameters())
+    before = values(model)
+    model(paddle.randn([2, 3, 16, 16])).square().sum().backward()
+    optimizer.step()
+    for name, parameter in model.named_parameters():
+        assert parameter.trainable
+        assert np.abs(parameter.numpy() - before[name]).max() > 0, name
+
+
+def test_subclasses_that_keep_the_parameters_take_published_weights(tmp_path):
+    class Block(vitlib.EncoderBlock):
+        pass
+
+    class Net(vitlib.VisionTransformer):
+        block_class = Block
+
+    net = vitlib.from_pretrained(state(), num_heads=3, model_class=Net)
+    assert type(net) is Net
+    vitlib.save_weights(net, tmp_path / "net.safetensors")
+    model = vitlib.create_model("vit_tiny_patch16_224", tmp_path / "net.safetensors", model_class=Net, **SHAPE)
+    assert type(model) is Net
+    np.testing.assert_array_equal(model.norm.weight.numpy(), state()["norm.weight"])
+
+
+def test_the_report_is_a_short_table_with_everything_in_it():
+    model = vitlib.from_pretrained(state(), num_heads=3, num_classes=2, in_chans=1)
+    text = str(model.load_report)
+    for word in ("source", "format", "dialect", "timm", "reset", "head.weight", "3 -> 1 channels", "inferred"):
+        assert word in text
+    assert len(text.splitlines()) < 15
