@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
-import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,15 +9,14 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ..images import Preprocess
 from ..layers import EncoderBlock, PatchEmbed, resample_positions, sincos_positions
 from ..layers.initialization import attr, linear
-from ..layers.patch_embed import Size, grid_of, to_pair
 from .config import ViTConfig
 from .pickling import Copyable
+from .surgery import Surgery, is_int
 
 
-class VisionTransformer(Copyable, nn.Layer):
+class VisionTransformer(Surgery, Copyable, nn.Layer):
     """Images [B, C, H, W] -> logits [B, num_classes] (ViT paper, §3.1, equations 1 to 4).
 
     Made from a config, from options, or from both: `VisionTransformer(get_config("ViT-B/16"), num_classes=10)`.
@@ -260,104 +257,16 @@ class VisionTransformer(Copyable, nn.Layer):
         depth = len(self.blocks)
         if not isinstance(layers, Iterable):
             count = depth if layers is None else layers
-            if not _is_int(count) or not 1 <= count <= depth:
+            if not is_int(count) or not 1 <= count <= depth:
                 raise ValueError(f"layers={layers}: expected a count of 1 to {depth}, or a list of indices")
             return list(range(depth - count, depth))
         indices = list(layers)
         for index in indices:
-            if not _is_int(index) or not -depth <= index < depth:
+            if not is_int(index) or not -depth <= index < depth:
                 raise ValueError(f"there is no layer {index!r}: this model has {depth} blocks, 0 to {depth - 1}")
         if not indices:
             raise ValueError("no layer was asked for; give indices, a count, or None for all")
         return [index % depth for index in indices]
-
-    # Changing a model
-
-    @property
-    def preprocess(self) -> Preprocess:
-        """What a photo goes through before this model. Assign another to change it; it travels with the config."""
-        record = self.config.preprocess
-        if record.size is None:
-            record = record.replace(size=self.config.img_size)
-        return record.with_channels(self.config.in_chans)
-
-    @preprocess.setter
-    def preprocess(self, record: Preprocess) -> None:
-        self.config = self.config.replace(preprocess=record)
-
-    def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
-        """Write config.json (architecture, preprocessing, labels) and model.safetensors (timm's names), which
-        `vitlib.from_pretrained(directory)` opens. Each file appears whole or not at all.
-
-        Raises RuntimeError for a model without values, and OSError when the disk does.
-        """
-        from ..weights.save import save_pretrained
-
-        save_pretrained(self, directory)
-
-    def reset_head(self, num_classes: int) -> None:
-        """A fresh head (of a DeiT, both) for another number of classes; 0 removes it. Raises ValueError below 0."""
-        self.config = self.config.replace(num_classes=num_classes)
-        self.head = self._make_head()
-
-    def set_image_size(self, size: Size) -> None:
-        """Expect images of another size, int or (height, width), from now on.
-
-        The position table is resampled by config.position_resize and stays the same Parameter object. Call it before
-        training: an optimiser that has made a step keeps moments of the old shape. The size of `preprocess` follows.
-        Raises ValueError, and changes nothing, when the patch does not fit the size.
-        """
-        old_grid = self.patch_embed.grid_size
-        new_grid = grid_of(to_pair(size, "img_size"), self.patch_embed.patch_size, self.patch_embed.dynamic_img_pad)
-        if self.config.pos_embed != "none" and new_grid != old_grid and self.pos_embed._is_initialized():
-            with paddle.no_grad():
-                table = resample_positions(self.pos_embed, old_grid, new_grid, self.config.position_resize)
-            self.pos_embed._set_impl(table)  # set_value refuses another shape
-            self.pos_embed.clear_gradient(False)
-        self.patch_embed.set_image_size(size)
-        self.config = self.config.replace(img_size=size, preprocess=self.config.preprocess.replace(size=None))
-        if self.config.pos_embed != "none" and not self.pos_embed._is_initialized():
-            self._reshape_unfilled(self.pos_embed)
-
-    def _reshape_unfilled(self, parameter: paddle.Tensor) -> None:
-        """Give a table without values the shape and initialiser it would be built with now; the object stays."""
-        with paddle.LazyGuard():
-            fresh = self._position_table()
-        parameter.__init__(list(fresh.shape), fresh.dtype, name=parameter.name, trainable=parameter.trainable)
-        parameter._init_func, parameter._init_op_creator = fresh._init_func, fresh._init_op_creator
-
-    def freeze(self, blocks: int | None = None) -> None:
-        """Stop training everything but the head(s); or, given a number, the embedding and the first `blocks` blocks.
-
-        Frozen parameters have `trainable` False, so optimisers and `backward` leave them alone. `unfreeze` undoes it.
-        Raises ValueError for more blocks than there are.
-        """
-        if blocks is not None and not (_is_int(blocks) and 0 <= blocks <= len(self.blocks)):
-            raise ValueError(f"blocks={blocks!r}: expected 0 to {len(self.blocks)}, the number of blocks of this model")
-        for name, parameter in self.named_parameters():
-            part, _, rest = name.partition(".")
-            if blocks is None:
-                frozen = part not in ("head", "head_dist")
-            elif part == "blocks":
-                frozen = int(rest.partition(".")[0]) < blocks
-            else:
-                frozen = part in ("patch_embed", "pos_embed", "norm_pre", *self._prefix_names)
-            if frozen:
-                parameter.trainable = False
-
-    def unfreeze(self) -> None:
-        """Train every parameter again (a fixed sin-cos table stays fixed)."""
-        for name, parameter in self.named_parameters():
-            parameter.trainable = name != "pos_embed" or self.config.pos_embed == "learned"
-
-    def set_recompute(self, enabled: bool = True) -> None:
-        """In training, keep only each block's input and compute its inside again for the gradient: less memory, the
-        same gradients, about a third more time."""
-        self.recompute = enabled
-
-    def no_weight_decay(self) -> set[str]:
-        """Names of the position table and prefix tokens, which weight decay leaves alone beside all 1-D parameters."""
-        return {name for name in ("pos_embed", *self._prefix_names) if name in dict(self.named_parameters())}
 
     def _check_filled(self) -> None:
         if not self._unfilled:
@@ -370,11 +279,6 @@ class VisionTransformer(Copyable, nn.Layer):
                 "for p in model.parameters(): p.initialize()"
             )
         self._unfilled = False
-
-
-def _is_int(value: Any) -> bool:
-    """Python's and NumPy's ints, not bool."""
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def drop_path_rates(config: ViTConfig) -> list[float]:

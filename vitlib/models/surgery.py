@@ -1,0 +1,109 @@
+"""Changing a model after it was made: head, image size, what trains, how memory is spent, what it is saved as."""
+
+from __future__ import annotations
+
+import numbers
+import os
+from typing import Any
+
+import paddle
+
+from ..images import Preprocess
+from ..layers import resample_positions
+from ..layers.patch_embed import Size, grid_of, to_pair
+
+
+class Surgery:
+    """The part of `VisionTransformer` that changes it; it computes nothing."""
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """What a photo goes through before this model. Assign another to change it; it travels with the config."""
+        record = self.config.preprocess
+        if record.size is None:
+            record = record.replace(size=self.config.img_size)
+        return record.with_channels(self.config.in_chans)
+
+    @preprocess.setter
+    def preprocess(self, record: Preprocess) -> None:
+        self.config = self.config.replace(preprocess=record)
+
+    def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
+        """Write config.json (architecture, preprocessing, labels) and model.safetensors (timm's names), which
+        `vitlib.from_pretrained(directory)` opens. Each file appears whole or not at all.
+
+        Raises RuntimeError for a model without values, and OSError when the disk does.
+        """
+        from ..weights.save import save_pretrained
+
+        save_pretrained(self, directory)
+
+    def reset_head(self, num_classes: int) -> None:
+        """A fresh head (of a DeiT, both) for another number of classes; 0 removes it. Raises ValueError below 0."""
+        self.config = self.config.replace(num_classes=num_classes)
+        self.head = self._make_head()
+
+    def set_image_size(self, size: Size) -> None:
+        """Expect images of another size, int or (height, width), from now on.
+
+        The position table is resampled by config.position_resize and stays the same Parameter object. Call it before
+        training: an optimiser that has made a step keeps moments of the old shape. A table without values is drawn for
+        the new grid instead. The size of `preprocess` follows.
+        Raises ValueError, and changes nothing, when the patch does not fit the size.
+        """
+        old_grid = self.patch_embed.grid_size
+        new_grid = grid_of(to_pair(size, "img_size"), self.patch_embed.patch_size, self.patch_embed.dynamic_img_pad)
+        if self.config.pos_embed != "none" and new_grid != old_grid and self.pos_embed._is_initialized():
+            with paddle.no_grad():
+                table = resample_positions(self.pos_embed, old_grid, new_grid, self.config.position_resize)
+            self.pos_embed._set_impl(table)  # set_value refuses another shape
+            self.pos_embed.clear_gradient(False)
+        self.patch_embed.set_image_size(size)
+        self.config = self.config.replace(img_size=size, preprocess=self.config.preprocess.replace(size=None))
+        if self.config.pos_embed != "none" and not self.pos_embed._is_initialized():
+            self._reshape_unfilled(self.pos_embed)
+
+    def _reshape_unfilled(self, parameter: paddle.Tensor) -> None:
+        """Give a table without values the shape and initialiser it would be built with now; the object stays."""
+        with paddle.LazyGuard():
+            fresh = self._position_table()
+        parameter.__init__(list(fresh.shape), fresh.dtype, name=parameter.name, trainable=parameter.trainable)
+        parameter._init_func, parameter._init_op_creator = fresh._init_func, fresh._init_op_creator
+
+    def freeze(self, blocks: int | None = None) -> None:
+        """Stop training everything but the head(s); or, given a number, the embedding and the first `blocks` blocks.
+
+        Frozen parameters have `trainable` False, so optimisers and `backward` leave them alone. `unfreeze` undoes it.
+        Raises ValueError for more blocks than there are.
+        """
+        if blocks is not None and not (is_int(blocks) and 0 <= blocks <= len(self.blocks)):
+            raise ValueError(f"blocks={blocks!r}: expected 0 to {len(self.blocks)}, the number of blocks of this model")
+        for name, parameter in self.named_parameters():
+            part, _, rest = name.partition(".")
+            if blocks is None:
+                frozen = part not in ("head", "head_dist")
+            elif part == "blocks":
+                frozen = int(rest.partition(".")[0]) < blocks
+            else:
+                frozen = part in ("patch_embed", "pos_embed", "norm_pre", *self._prefix_names)
+            if frozen:
+                parameter.trainable = False
+
+    def unfreeze(self) -> None:
+        """Train every parameter again (a fixed sin-cos table stays fixed)."""
+        for name, parameter in self.named_parameters():
+            parameter.trainable = name != "pos_embed" or self.config.pos_embed == "learned"
+
+    def set_recompute(self, enabled: bool = True) -> None:
+        """In training, keep only each block's input and compute its inside again for the gradient: less memory, the
+        same gradients, about a third more time."""
+        self.recompute = enabled
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of the position table and prefix tokens, which weight decay leaves alone beside all 1-D parameters."""
+        return {name for name in ("pos_embed", *self._prefix_names) if name in dict(self.named_parameters())}
+
+
+def is_int(value: Any) -> bool:
+    """Python's and NumPy's ints, not bool."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
