@@ -1,21 +1,50 @@
-"""Values into parameters, with one copy and no random initialisation first."""
+"""Values into parameters: copied once, by all cores, with no random initialisation first."""
 
 from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import paddle
 
 _COLUMNS = 16  # of float32: one cache line
 _ALIGNMENT = 64
+_LARGE = 1 << 20  # bytes
+_MOST_THREADS = 8  # memory is the limit, not arithmetic
+_AT_ONCE = 8  # for each core; bounds what is held beside the model where parameters have memory of their own
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-def assign(parameter: paddle.Tensor, array: np.ndarray) -> None:
-    """Give a parameter its values, in its own type.
+def assign_all(parameters: dict[str, paddle.Tensor], read: Callable[[str], np.ndarray]) -> None:
+    """Give parameters their values, in their own type.
 
     A parameter that has values keeps its memory; an unfilled one takes the new array as its memory, so that loading
-    never holds a model twice.
+    never holds a model twice. read(name) gives the array, in any memory order; it is called by several threads.
     """
-    values = _owned(array)
+    for name, values in parallel(lambda name: _owned(read(name)), parameters):
+        _assign(parameters[name], values)
+
+
+def parallel(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[tuple[Item, Result]]:
+    """(item, function(item)) in order, computed by as many threads as there are cores, a few items ahead.
+
+    NumPy lets go of the interpreter while it copies and sums, and the first touch of new memory, which is most of the
+    time that loading takes, is as slow as the system's page faults: two cores take half of it.
+    """
+    items, threads = list(items), min(os.cpu_count() or 1, _MOST_THREADS)
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(items), threads * _AT_ONCE):
+            some = items[start : start + threads * _AT_ONCE]
+            yield from zip(some, pool.map(function, some), strict=True)
+
+
+def _assign(parameter: paddle.Tensor, values: np.ndarray) -> None:
     if parameter._is_initialized():
         parameter.set_value(paddle.to_tensor(values, dtype=parameter.dtype))
         return
@@ -35,14 +64,25 @@ def assign(parameter: paddle.Tensor, array: np.ndarray) -> None:
 
 
 def _owned(array: np.ndarray) -> np.ndarray:
-    """A contiguous float32 copy, aligned as Paddle aligns. A transposed view is copied a few columns at a time: row by
-    row, every element would be fetched from memory with a cache line of its own."""
-    buffer = np.empty(array.size + _ALIGNMENT // 4, np.float32)
-    start = -buffer.ctypes.data % _ALIGNMENT // 4
-    values = buffer[start : start + array.size].reshape(array.shape)
+    """A contiguous float32 copy. A transposed view is copied a few columns at a time: row by row, every element would
+    be fetched from memory with a cache line of its own."""
+    values = _memory(array.size).reshape(array.shape)
     if array.ndim == 2 and not array.flags.c_contiguous:
         for column in range(0, array.shape[1], _COLUMNS):
             values[:, column : column + _COLUMNS] = array[:, column : column + _COLUMNS]
     else:
         values[...] = array
     return values
+
+
+def _memory(size: int) -> np.ndarray:
+    """Room for `size` float32 values, aligned as Paddle aligns.
+
+    Large arrays get plain pages. NumPy asks for huge ones, which come from memory that was not used for long and, on a
+    virtual machine, that its host must find first: several times slower to touch, and loading touches each page once.
+    """
+    if size * 4 >= _LARGE and hasattr(mmap, "MAP_ANONYMOUS"):
+        return np.frombuffer(mmap.mmap(-1, size * 4, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), np.float32)
+    buffer = np.empty(size + _ALIGNMENT // 4, np.float32)
+    start = -buffer.ctypes.data % _ALIGNMENT // 4
+    return buffer[start : start + size]

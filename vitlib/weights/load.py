@@ -14,7 +14,7 @@ from ..layers import MLP
 from ..layers.mlp import ACTIVATIONS
 from ..layers.patch_embed import grid_of, to_pair
 from ..models import DeiT, VisionTransformer, ViTConfig
-from .assign import assign
+from .assign import assign_all, parallel
 from .canonical import Canonical, canonical
 from .class_names import class_names
 from .dialects import NAMES
@@ -176,12 +176,12 @@ def _load(
     except WeightsError as error:
         raise error.at(opened.path) from None
 
-    for name, parameter in model.named_parameters():
-        if name in plan.reset:
-            if not parameter._is_initialized():
-                parameter.initialize()
-        else:
-            assign(parameter, changed[name] if name in changed else plan.entries[name].read(opened.tensors))
+    parameters = dict(model.named_parameters())
+    for name in plan.reset:
+        if not parameters[name]._is_initialized():
+            parameters[name].initialize()
+    loaded = {name: parameters[name] for name in plan.entries}
+    assign_all(loaded, lambda name: changed[name] if name in changed else plan.entries[name].read(opened.tensors))
     said = _take_numerics(model, source_numerics)
     said += _take_preprocess(model, opened, weights, fixed)
     labels = opened.config.labels
@@ -221,7 +221,8 @@ def _check(model: VisionTransformer, plan: Plan, opened: WeightSource, allow: li
         problems += [f"of another shape: {', '.join(fold_blocks(names))}: {text}" for text, names in alike.items()]
     refused = [name for name in plan.needed if name not in allow]
     problems += [f"not permitted: {plan.needed[name]}" for name in refused]
-    broken = [name for name in plan.entries if not _finite(name, plan, opened)]
+    checked = parallel(lambda name: _finite(name, plan, opened), plan.entries)
+    broken = [name for name, finite in checked if not finite]
     if broken:
         problems.append(f"not finite (NaN or infinity): {', '.join(fold_blocks(broken))}")
     changed: dict[str, np.ndarray] = {}
