@@ -1,5 +1,6 @@
 """Loading is strict, changes only what was allowed, and tells everything."""
 
+import contextlib
 import pathlib
 
 import numpy as np
@@ -236,3 +237,44 @@ def test_the_report_is_a_short_table_with_everything_in_it():
     for word in ("source", "format", "dialect", "timm", "reset", "head.weight", "3 -> 1 channels", "inferred"):
         assert word in text
     assert len(text.splitlines()) < 15
+
+
+SIDES = (0, 1, 3, 24)
+DAMAGES = {
+    "a tensor is missing": lambda d, k, rng: d.pop(k),
+    "a shape is arbitrary": lambda d, k, rng: d.update({k: np.zeros(rng.choice(SIDES, rng.integers(0, 5)), "f4")}),
+    "a name is twice": lambda d, k, rng: d.update({k + ".weight": d[k]}),
+    "a block is renumbered": lambda d, k, rng: d.update({k.replace("0", "7", 1): d.pop(k)}),
+    "numbers are whole": lambda d, k, rng: d.update({k: d[k].astype("int64")}),
+    "numbers are NaN": lambda d, k, rng: d.update({k: d[k] * np.nan}),
+    "axes are swapped": lambda d, k, rng: d.update({k: d[k].T}),
+    "the end is cut off": lambda d, k, rng: d.update({k: d[k][..., :-1] if d[k].ndim else d[k]}),
+    "a kind is another": lambda d, k, rng: d.update({k.replace("weight", "bias").replace("kernel", "bias"): d[k]}),
+}
+FILES = ("timm.safetensors", "huggingface_deit/model.safetensors", "google.npz", "torchvision.pth")
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", FILES)
+def test_damaged_state_is_loaded_or_refused_by_a_weights_error_that_leaves_the_model_alone(name, damage):
+    from vitlib.weights import open_weights
+    from vitlib.weights.fit import ALLOWANCES
+
+    with open_weights(HERE / name) as file:
+        good = {key: np.array(file.read(key)) for key in file}
+    rng = np.random.default_rng(len(damage))
+    refusals = 0
+    for _ in range(8):
+        broken = dict(good)
+        for _ in range(rng.integers(1, 4)):
+            DAMAGES[damage](broken, str(rng.choice(list(broken))), rng)
+        model = (vitlib.DeiT if "deit" in name else vitlib.VisionTransformer)(**SHAPE)
+        before = values(model)
+        try:  # any other exception fails the test
+            vitlib.load_weights(model, broken)
+        except vitlib.WeightsError:
+            refusals += 1
+            assert all(np.array_equal(before[key], array) for key, array in values(model).items())
+        with contextlib.suppress(vitlib.WeightsError):
+            vitlib.from_pretrained(broken, num_heads=3, allow=ALLOWANCES)
+    assert refusals or damage == "numbers are whole"

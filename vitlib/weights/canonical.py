@@ -174,7 +174,7 @@ def _entry(name: str, layout: str, parts: list[Part]) -> Entry:
         shapes = [s[::-1] if len(s) == 2 else s for s in shapes]
     shape = shapes[0]
     if len(shapes) > 1:
-        if not shape or any(s[:-1] != shape[:-1] for s in shapes):
+        if any(not s or s[:-1] != shape[:-1] for s in shapes):
             found = ", ".join(f"{quoted(part.name)} {list(part.shape)}" for part in parts)
             raise WeightsError(f"has parts that do not fit together: {found}")
         shape = [*shape[:-1], sum(s[-1] for s in shapes)]

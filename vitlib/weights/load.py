@@ -87,7 +87,11 @@ def from_pretrained(
         raise error.at(opened.path) from None
     if "num_heads" in overrides:
         options["num_heads"] = overrides["num_heads"]
-    config = ViTConfig(**options).replace(**overrides)
+    try:
+        config = ViTConfig(**options)
+    except ValueError as error:
+        raise WeightsError(f"is of a model that cannot be built ({error})", path=opened.path) from None
+    config = config.replace(**overrides)
     return _build(config, model_class, opened, dialect=dialect, allow=allow, overrides=overrides, notes=notes)
 
 
