@@ -9,7 +9,7 @@ import pytest
 
 import vitlib
 from vitlib.weights import write_safetensors
-from vitlib.weights.fit import convert_channels, resize_patches
+from vitlib.weights.patches import convert_channels, resize_patches
 
 HERE = pathlib.Path(__file__).parent / "checkpoints"
 EXPECTED = np.load(HERE / "expected.npz")
@@ -183,6 +183,17 @@ def test_square_weights_in_the_wrong_layout_are_refused_by_the_others(tmp_path):
 
     write_pdparams(tmp_path / "torch_layout.pdparams", state())  # [out, in], where Paddle's files hold [in, out]
     refused(vitlib.VisionTransformer(**SHAPE), tmp_path / "torch_layout.pdparams", "transposed", "qkv.weight")
+
+
+def test_heads_and_pooling_that_no_shape_shows_are_compared_where_the_source_tells_them(tmp_path):
+    other_heads = {**SHAPE, "num_heads": 2}
+    refused(
+        vitlib.VisionTransformer(**other_heads), HERE / "google.npz", "num_heads is 3 in the source, 2 in the model"
+    )
+    refused(vitlib.VisionTransformer(**other_heads), HERE / "huggingface_vit", "num_heads is 3")
+    vitlib.VisionTransformer(**SHAPE, global_pool="avg", fc_norm=False).save_pretrained(tmp_path)
+    refused(vitlib.VisionTransformer(**SHAPE), tmp_path, "global_pool is 'avg' in the source, 'token' in the model")
+    assert vitlib.from_pretrained(tmp_path, global_pool="token").config.global_pool == "token"
 
 
 def test_unknown_names_dialects_and_allowances_are_refused_by_name():

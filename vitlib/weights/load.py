@@ -7,19 +7,16 @@ from typing import Any
 
 import numpy as np
 import paddle
-from paddle import nn
 
-from ..images import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from ..layers import MLP
-from ..layers.mlp import ACTIVATIONS
 from ..layers.patch_embed import grid_of, to_pair
 from ..models import DeiT, VisionTransformer, ViTConfig
 from .assign import assign_all, parallel
-from .canonical import Canonical, canonical
+from .canonical import canonical
 from .class_names import class_names
 from .dialects import NAMES
 from .errors import WeightsError
 from .fit import ALLOWANCES, Plan, fold_blocks, make_plan
+from .habits import NUMERICS, contradictions, take_numerics, take_preprocess
 from .infer import check_config, infer_options
 from .report import LoadReport
 from .source import WeightSource, open_published, open_source
@@ -31,7 +28,6 @@ _PERMITS = {
     "patch_size": ("patch", "position"),
     "in_chans": ("channels",),
 }
-_NUMERICS = ("norm_eps", "activation", "position_resize")
 
 
 def load_weights(
@@ -166,7 +162,7 @@ def _load(
         source_numerics = {
             name: value
             for name, value in {**weights.dialect.numerics, **opened.config.options}.items()
-            if name in _NUMERICS and name not in fixed
+            if name in NUMERICS and name not in fixed
         }
         plan = make_plan(
             model,
@@ -176,7 +172,8 @@ def _load(
             metadata=opened.metadata,
             source_grid=_config_grid(opened.config.options),
         )
-        changed = _check(model, plan, opened, allow)
+        conflicts = contradictions(model, weights, opened, fixed)
+        changed = _check(model, plan, opened, allow, conflicts)
     except WeightsError as error:
         raise error.at(opened.path) from None
 
@@ -186,8 +183,8 @@ def _load(
             parameters[name].initialize()
     loaded = {name: parameters[name] for name in plan.entries}
     assign_all(loaded, lambda name: changed[name] if name in changed else plan.entries[name].read(opened.tensors))
-    said = _take_numerics(model, source_numerics)
-    said += _take_preprocess(model, opened, weights, fixed)
+    said = take_numerics(model, source_numerics)
+    said += take_preprocess(model, opened, weights, fixed)
     labels = opened.config.labels
     model.labels = labels if labels is not None and len(labels) == model.config.num_classes else None
     if weights.dialect.name in ("timm", "facebook") and not opened.config.kind:
@@ -212,9 +209,11 @@ def _names(allow: str | Iterable[str]) -> list[str]:
     return [allow] if isinstance(allow, str) else list(allow)
 
 
-def _check(model: VisionTransformer, plan: Plan, opened: WeightSource, allow: list[str]) -> dict[str, np.ndarray]:
+def _check(
+    model: VisionTransformer, plan: Plan, opened: WeightSource, allow: list[str], conflicts: list[str]
+) -> dict[str, np.ndarray]:
     """Raise one WeightsError with every problem, before anything is assigned; else the arrays that were changed."""
-    problems = []
+    problems = [f"of another architecture: {conflict}" for conflict in conflicts]
     for title, names in (("missing in the file", plan.missing), ("unexpected in the file", plan.unexpected)):
         if names:
             problems.append(f"{title}: {', '.join(fold_blocks(names))}")
@@ -240,7 +239,7 @@ def _check(model: VisionTransformer, plan: Plan, opened: WeightSource, allow: li
     ways = [f'allow="{name}" permits: {ALLOWANCES[name]}' for name in refused]
     if "head" in refused:
         ways.append("num_classes=N for create_model or from_pretrained gives a new head, num_classes=0 none")
-    if plan.missing or plan.misshapen:
+    if plan.missing or plan.misshapen or conflicts:
         ways.append("for another architecture, from_pretrained(source) builds the model that the file describes")
     text = "\n  ".join(problems)
     reason = f"does not fit this {type(model).__name__}, which is left as it was:\n  {text}"
@@ -261,49 +260,6 @@ def _config_grid(options: Mapping[str, Any]) -> tuple[int, int] | None:
         return grid_of(to_pair(options["img_size"]), to_pair(options["patch_size"]))
     except ValueError:
         return None
-
-
-def _take_numerics(model: VisionTransformer, numerics: Mapping[str, Any]) -> list[str]:
-    """Compute as the source does: epsilon of every LayerNorm, activation of every MLP, method of resampling."""
-    changes = {name: value for name, value in numerics.items() if getattr(model.config, name) != value}
-    for layer in model.sublayers():
-        if "norm_eps" in changes and isinstance(layer, nn.LayerNorm):
-            layer._epsilon = changes["norm_eps"]
-        if "activation" in changes and isinstance(layer, MLP):
-            layer.activation = ACTIVATIONS[changes["activation"]]
-    said = [
-        f"{name}: {getattr(model.config, name)!r} -> {value!r}, as the source computes"
-        for name, value in changes.items()
-    ]
-    model.config = model.config.replace(**changes)
-    return said
-
-
-def _take_preprocess(
-    model: VisionTransformer, opened: WeightSource, weights: Canonical, fixed: Collection[str]
-) -> list[str]:
-    record = opened.config.preprocess or _dialect_preprocess(model, weights)
-    if record is None or "preprocess" in fixed:
-        return []
-    record = record.replace(size=None)
-    if record == model.config.preprocess:
-        return []
-    model.config = model.config.replace(preprocess=record)
-    where = "its config files" if opened.config.preprocess else f"the habit of {weights.dialect.name}"
-    return [f"preprocessing from {where}: {model.preprocess}"]
-
-
-def _dialect_preprocess(model: VisionTransformer, weights: Canonical) -> Preprocess | None:
-    """What a codebase does to images before such a model, where no file says so."""
-    name, config = weights.dialect.name, model.config
-    record = weights.dialect.preprocess
-    if name == "paddleclas":  # 256 -> 224, and 384 -> 384, with the mean and deviation of the family
-        return config.preprocess.replace(crop_fraction=224 / 256 if to_pair(config.img_size)[0] <= 224 else 1.0)
-    if name == "torchvision" and config.embed_dim == 1024 and to_pair(config.patch_size) == (16, 16):
-        return record.replace(crop_fraction=224 / 242)
-    if name == "huggingface" and ("dist_token" in weights.entries or config.preprocess.mean == IMAGENET_MEAN):
-        return Preprocess(resize="squash", crop_fraction=224 / 256, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    return record
 
 
 def _inferred_note(inferred: Mapping[str, Any], known: Mapping[str, Any]) -> str:
