@@ -154,3 +154,31 @@ def test_blocks_that_share_their_weights_have_maps_of_their_own(tiny, images):
     assert difference(rebuilt(model, images(), maps), model.forward_features(images())) < 1e-4
     assert difference(vitlib.attention_maps(model, images(), [2])[0], maps[2]) == 0
     assert not any("forward" in vars(layer) for layer in model.sublayers())
+
+
+def test_an_attention_with_a_forward_of_its_own_has_to_tell_its_weights(tiny, images):
+    class Sharpened(vitlib.MultiHeadAttention):
+        def forward(self, x, mask=None):
+            q, k, v = self.project_qkv(x)
+            return self.merge(self.attend(3 * q, k, v, mask=mask))
+
+    class Block(vitlib.EncoderBlock):
+        attention_class = Sharpened
+
+    class Net(vitlib.VisionTransformer):
+        block_class = Block
+
+    with pytest.raises(TypeError, match="Sharpened"):
+        vitlib.attention_maps(tiny(Net), images())
+
+
+def test_a_block_that_does_not_use_its_attention_is_named(tiny, images):
+    class Block(vitlib.EncoderBlock):
+        def forward(self, x, mask=None):
+            return x + self.mlp(self.norm2(x))
+
+    class Net(vitlib.VisionTransformer):
+        block_class = Block
+
+    with pytest.raises(ValueError, match="block 0 did not call its attn"):
+        vitlib.attention_maps(tiny(Net), images())

@@ -235,3 +235,8 @@ def test_prefix_tokens_and_the_grid_are_counted():
 def test_what_is_no_config_is_refused_with_the_two_ways_to_a_model(cls, config):
     with refused(TypeError, repr(config), "ViTConfig", "create_model", "get_config"):
         cls(config)
+
+
+def test_the_constructor_names_the_nearest_option_too():
+    with pytest.raises(TypeError, match="depth"):
+        vitlib.ViTConfig(dpth=3)

@@ -135,3 +135,10 @@ def test_weights_are_imported_when_first_used():
     code = f"import sys, vitlib; {look}; vitlib.load_weights; {look}"
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
     assert done.stdout.split() == ["False", "True"], done.stderr
+
+
+def test_labels_of_another_head_are_not_used():
+    model = vitlib.from_pretrained(HERE / "huggingface_vit")
+    model.labels = ["one", "two"]
+    with pytest.raises(ValueError, match="2 names for 5 classes"):
+        vitlib.predict(model, Image.new("RGB", (8, 8)))

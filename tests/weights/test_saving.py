@@ -51,6 +51,7 @@ def test_import_of_an_export_gives_the_same_bits(format, tmp_path):
         ("huggingface_vit", "huggingface"),
         ("huggingface_vit_base", "huggingface"),
         ("huggingface_deit", "huggingface"),
+        ("huggingface_deit_one_head", "huggingface"),
         ("torchvision.pth", "torchvision"),
         ("torchvision_pre_logits.pth", "torchvision"),
         ("google.npz", "google"),
@@ -182,6 +183,9 @@ def test_a_config_from_outside_that_cannot_work_is_one_weights_error(tmp_path):
         json.dumps({"model_type": "bert"}),
         json.dumps({"model_type": "vit", "hidden_act": "__import__('os')"}),
         json.dumps({"model_type": "vit", "hidden_size": 0}),
+        json.dumps({"model_type": "vit", "hidden_size": 24, "num_hidden_layers": 10**6, "intermediate_size": 48}),
+        json.dumps({"model_type": "vit", "hidden_size": 24, "num_hidden_layers": 2, "intermediate_size": 10**12}),
+        json.dumps({**good, "config": {**good["config"], "num_classes": 10**12}}),
         json.dumps({**good, "config": {**good["config"], "depth": 10**9}}),
         json.dumps({**good, "config": {**good["config"], "embed_dim": 3 * 10**9}}),
         json.dumps({**good, "config": {**good["config"], "img_size": 4 * 10**9, "pos_embed": "sincos2d"}}),
@@ -197,3 +201,27 @@ def test_a_model_without_values_is_not_saved(tmp_path):
         model = vitlib.VisionTransformer(**SHAPE)
     with pytest.raises(RuntimeError, match="no values"):
         model.save_pretrained(tmp_path / "model")
+
+
+def test_a_config_that_wants_a_table_the_file_lacks_is_refused_before_it_is_made(tmp_path):
+    vitlib.VisionTransformer(**SHAPE, pos_embed="none").save_pretrained(tmp_path)
+    values = json.loads((tmp_path / "config.json").read_text())
+    values["config"] |= {"pos_embed": "sincos2d", "img_size": 4_000_000}
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(vitlib.WeightsError, match="no position table"):
+        vitlib.from_pretrained(tmp_path)
+
+
+def test_a_file_that_is_asked_for_is_read_beside_a_config_of_something_else(tmp_path):
+    vitlib.VisionTransformer(**SHAPE).save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "swin"}')
+    model = vitlib.from_pretrained(tmp_path / "model.safetensors", num_heads=3)
+    assert "swin" in str(model.load_report)
+
+
+def test_labels_that_do_not_fit_are_not_written(tmp_path):
+    model = vitlib.VisionTransformer(**SHAPE)
+    for labels in (["a"], [1, 2, 3, 4, 5], dict.fromkeys("abcde")):
+        model.labels = labels
+        with pytest.raises(ValueError, match=r"model\.labels"):
+            model.save_pretrained(tmp_path / "model")

@@ -7,6 +7,7 @@ from typing import Any
 
 import paddle
 
+from ..layers import MultiHeadAttention
 from ..models import VisionTransformer
 
 
@@ -23,8 +24,8 @@ def attention_maps(
     images: a tensor [B, C, H, W], or whatever `model.preprocess` takes (paths, Pillow images, arrays).
     layers: indices (negative ones count from the end), a count n for the last n blocks, or None for all.
 
-    Raises ValueError for a layer that is not there, TypeError for an attention without `attention_weights`, and what
-    the model raises for images that do not fit.
+    While it runs, no other thread may use the model. Raises ValueError for a layer that is not there, TypeError for an
+    attention that does not tell its weights, and what the model raises for images that do not fit.
     """
     if not isinstance(images, paddle.Tensor):
         images = model.preprocess(images)
@@ -49,10 +50,11 @@ def attention_maps(
     try:
         for index in sorted(set(indices)):
             attention = model.blocks[index].attn
-            if not hasattr(attention, "attention_weights"):
+            if not _tells_its_weights(attention):
                 raise TypeError(
-                    f"block {index} uses {type(attention).__name__}, which has no attention_weights(x) "
-                    "[B, heads, N, N]; derive it from vitlib.MultiHeadAttention or add the method"
+                    f"block {index} uses {type(attention).__name__}, which has no attention_weights(x, mask) "
+                    "[B, heads, N, N] for what its forward does; derive it from vitlib.MultiHeadAttention and override "
+                    "attend, or add the method"
                 )
             if not any(attention is other for other, _ in watched):
                 watched.append((attention, vars(attention).get("forward")))
@@ -67,4 +69,15 @@ def attention_maps(
                 attention.forward = forward
         for layer, training in modes:
             layer.training = training
+    silent = [index for index in indices if index not in found]
+    if silent:
+        raise ValueError(f"block {silent[0]} did not call its attn, so it has no attention to show")
     return [found[index] for index in indices]
+
+
+def _tells_its_weights(attention: Any) -> bool:
+    """Whether `attention_weights` speaks of the forward that runs: a subclass with a forward of its own has to say."""
+    kind = type(attention)
+    own_forward = getattr(kind, "forward", None) is not MultiHeadAttention.forward
+    inherited = getattr(kind, "attention_weights", None) in (None, MultiHeadAttention.attention_weights)
+    return not (own_forward and inherited)

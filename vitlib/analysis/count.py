@@ -59,6 +59,8 @@ def _sees_tokens(name: str, model: VisionTransformer) -> bool:
 
 def _layer_macs(layer: nn.Layer, patches: int, tokens: int) -> int:
     if isinstance(layer, PatchEmbed):
+        if not isinstance(layer.proj, nn.Conv2D):
+            raise TypeError(f"expected a convolution as {type(layer).__name__}.proj, found {type(layer.proj).__name__}")
         return patches * _size(layer.proj.weight)
     if isinstance(layer, nn.Linear):
         return tokens * _size(layer.weight)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 
 import paddle
 import paddle.nn.functional as F
@@ -47,7 +48,7 @@ class MultiHeadAttention(nn.Layer):
         weight_init: str = "timm",
     ) -> None:
         super().__init__()
-        whole = isinstance(num_heads, int) and isinstance(embed_dim, int)
+        whole = all(isinstance(n, numbers.Integral) and not isinstance(n, bool) for n in (num_heads, embed_dim))
         if not whole or num_heads < 1 or embed_dim < 1 or embed_dim % num_heads:
             raise ValueError(
                 f"num_heads={num_heads} does not divide embed_dim={embed_dim}; choose a divisor of the width"
@@ -125,8 +126,19 @@ class MultiHeadAttention(nn.Layer):
         return paddle.concat(columns, axis=-1).transpose([0, 2, 1, 3])
 
 
-def _additive(mask: paddle.Tensor | None, like: paddle.Tensor) -> paddle.Tensor | None:
-    """A boolean mask as numbers to add to the logits: Paddle 3.0 refuses booleans on the CPU."""
-    if mask is None or mask.dtype != paddle.bool:
-        return mask
-    return paddle.where(mask, paddle.zeros([], like.dtype), paddle.full([], -1e30, like.dtype))
+def _additive(mask: paddle.Tensor | None, q: paddle.Tensor) -> paddle.Tensor | None:
+    """A mask as numbers of q's type to add to the logits: Paddle 3.0 refuses booleans on the CPU.
+
+    Raises TypeError for what is no boolean or floating-point tensor.
+    """
+    if mask is None:
+        return None
+    kind = str(getattr(mask, "dtype", type(mask).__name__)).rpartition(".")[2]
+    if not hasattr(mask, "stop_gradient") or not (kind == "bool" or "float" in kind):
+        raise TypeError(
+            f"expected a mask that is boolean (True takes part) or floating-point (added to the logits), found {kind}: "
+            "convert 0 and 1 with mask.astype('bool')"
+        )
+    if kind != "bool":
+        return mask.astype(q.dtype)
+    return paddle.where(mask, paddle.zeros([], q.dtype), paddle.full([], -1e30, q.dtype))

@@ -47,6 +47,12 @@ class LayerScale(nn.Layer):
         return x * self.gamma
 
 
+def hidden_width(embed_dim: int, mlp_ratio: float) -> int:
+    """Width of the MLP's hidden layer: embed_dim · mlp_ratio, rounded down as in timm; a ratio that was itself computed
+    from two widths gives them back."""
+    return int(embed_dim * mlp_ratio + 1e-6)
+
+
 class EncoderBlock(nn.Layer):
     """z' = MSA(LN(z)) + z (eq. 2); z = MLP(LN(z')) + z' (eq. 3): [B, N, D] -> [B, N, D].
 
@@ -104,7 +110,11 @@ class EncoderBlock(nn.Layer):
         self.drop_path1 = DropPath(drop_path)
         self.norm2 = self.norm_class(embed_dim, epsilon=norm_eps)
         self.mlp = self.mlp_class(
-            embed_dim, int(embed_dim * mlp_ratio), activation=activation, drop=proj_drop, weight_init=weight_init
+            embed_dim,
+            hidden_width(embed_dim, mlp_ratio),
+            activation=activation,
+            drop=proj_drop,
+            weight_init=weight_init,
         )
         self.ls2 = nn.Identity() if init_values is None else LayerScale(embed_dim, init_values)
         self.drop_path2 = DropPath(drop_path)

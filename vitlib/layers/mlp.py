@@ -58,6 +58,8 @@ class MLP(nn.Layer):
         hidden_dim = 4 * embed_dim if hidden_dim is None else hidden_dim
         if hidden_dim < 1:
             raise ValueError(f"hidden_dim={hidden_dim}: expected at least 1 (in a block, mlp_ratio times embed_dim)")
+        if not 0 <= drop < 1:
+            raise ValueError(f"drop={drop}: expected a probability in [0, 1)")
         self.fc1 = linear(embed_dim, hidden_dim, weight_init, bias_kind="mlp_bias")
         self.activation = ACTIVATIONS[activation] if isinstance(activation, str) else activation
         self.drop1 = nn.Dropout(drop)

@@ -156,10 +156,11 @@ class PatchEmbed(nn.Layer):
 
     def check_size(self, size: tuple[int, int]) -> None:
         """Raises ValueError when images of this size (-1: open until run time) are not accepted."""
+        if -1 not in size and size != self.img_size:
+            grid_of(size, self.patch_size, self.dynamic_img_pad)
         if self.dynamic_img_size:
-            if -1 not in size:
-                grid_of(size, self.patch_size, self.dynamic_img_pad)
-        elif -1 in size:
+            return
+        if -1 in size:
             raise ValueError(
                 f"this model takes images of {by(self.img_size)} alone, but the graph leaves height or width open; "
                 "build it with dynamic_img_size=True, or trace it with that size"

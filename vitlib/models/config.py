@@ -74,6 +74,10 @@ class ViTConfig:
     dynamic_img_pad: bool = _option(False, "Whether images are padded to a multiple of the patch.")
     preprocess: Preprocess = _option(Preprocess(), "What a photo goes through; its size None means img_size.")
 
+    def __new__(cls, *args: Any, **options: Any) -> ViTConfig:
+        _known(options)  # dataclasses would name no nearest option
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         for option in dataclasses.fields(self):
             value = getattr(self, option.name)

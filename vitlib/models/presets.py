@@ -132,7 +132,9 @@ def _paper_names() -> dict[str, str]:
             "deit3": f"deit-iii-{letter}",
         }[family]
         # the paper marks DeiT-B↑384 with its size; 224 goes without saying
-        names[stem if image == 224 else f"{stem}↑{image}"] = name
+        for spelled in {stem, stem.replace("⚗", "-distilled")}:
+            names[spelled if image == 224 else f"{spelled}↑{image}"] = name
+            names[f"{spelled}-{image}"] = name
     return names
 
 
@@ -179,6 +181,8 @@ def get_config(name: str) -> ViTConfig:
     stem, tag = split_name(name)
     family, size, patch, image, _ = ARCHITECTURES[stem]
     embed_dim, depth, num_heads = SIZES[size]
+    if (family, size) == ("gap", "base"):
+        num_heads = 16  # in timm, whose name it is
     config = ViTConfig(
         img_size=image, patch_size=patch, embed_dim=embed_dim, depth=depth, num_heads=num_heads, **FAMILIES[family]
     )

@@ -39,8 +39,12 @@ class Surgery:
         save_pretrained(self, directory)
 
     def reset_head(self, num_classes: int) -> None:
-        """A fresh head (of a DeiT, both) for another number of classes; 0 removes it. Raises ValueError below 0."""
+        """A fresh head (of a DeiT, both) for another number of classes, without labels; 0 removes it.
+
+        An optimiser made before does not know its parameters. Raises ValueError below 0.
+        """
         self.config = self.config.replace(num_classes=num_classes)
+        self.labels = None
         self.head = self._make_head()
 
     def set_image_size(self, size: Size) -> None:

@@ -174,7 +174,8 @@ class VisionTransformer(Surgery, Copyable, nn.Layer):
         else:  # in a traced graph that leaves the size open
             keep = (count.astype("float64") * (1 - rate)).astype("int64").clip(min=1)
         order = paddle.argsort(paddle.rand(patches.shape[:2]), axis=1)[:, :keep]
-        patches = paddle.take_along_axis(patches, order.unsqueeze(-1), axis=1)
+        order = order.unsqueeze(-1).expand([-1, -1, self.config.embed_dim])
+        patches = paddle.take_along_axis(patches, order, axis=1, broadcast=False)
         return paddle.concat([prefix, patches], axis=1) if num_prefix else patches
 
     def _run_block(self, block: nn.Layer, tokens: paddle.Tensor, mask: paddle.Tensor | None) -> paddle.Tensor:
@@ -210,7 +211,7 @@ class VisionTransformer(Surgery, Copyable, nn.Layer):
     def _head_features(self, pooled: paddle.Tensor) -> paddle.Tensor:
         return self.head_drop(self.pre_logits(self.fc_norm(pooled)))
 
-    def forward(self, x: paddle.Tensor, mask: paddle.Tensor | None = None) -> paddle.Tensor:
+    def forward(self, x: paddle.Tensor, *, mask: paddle.Tensor | None = None) -> paddle.Tensor:
         """Images [B, C, H, W] -> logits [B, num_classes]; mask as in `forward_features`."""
         return self.forward_head(self.forward_features(x, mask))
 

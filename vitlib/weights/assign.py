@@ -27,7 +27,8 @@ def assign_all(parameters: dict[str, paddle.Tensor], read: Callable[[str], np.nd
     A parameter that has values keeps its memory; an unfilled one takes the new array as its memory, so that loading
     never holds a model twice. read(name) gives the array, in any memory order; it is called by several threads.
     """
-    for name, values in parallel(lambda name: _owned(read(name)), parameters):
+    types = {name: np.float64 if p.dtype == paddle.float64 else np.float32 for name, p in parameters.items()}
+    for name, values in parallel(lambda name: _owned(read(name), types[name]), parameters):
         _assign(parameters[name], values)
 
 
@@ -48,7 +49,7 @@ def _assign(parameter: paddle.Tensor, values: np.ndarray) -> None:
     if parameter._is_initialized():
         parameter.set_value(paddle.to_tensor(values, dtype=parameter.dtype))
         return
-    if paddle.get_device() == "cpu" and parameter.dtype == paddle.float32:
+    if paddle.get_device() == "cpu" and parameter.dtype in (paddle.float32, paddle.float64):
         tensor = paddle.base.core.eager.Tensor(
             value=values,
             place=paddle.CPUPlace(),
@@ -63,10 +64,10 @@ def _assign(parameter: paddle.Tensor, values: np.ndarray) -> None:
     parameter._init_func = None  # `initialize` would draw over what was loaded
 
 
-def _owned(array: np.ndarray) -> np.ndarray:
-    """A contiguous float32 copy. A transposed view is copied a few columns at a time: row by row, every element would
+def _owned(array: np.ndarray, dtype: type[np.floating]) -> np.ndarray:
+    """A contiguous copy of this type. A transposed view is copied a few columns at a time: row by row, every element would
     be fetched from memory with a cache line of its own."""
-    values = _memory(array.size).reshape(array.shape)
+    values = _memory(array.size, np.dtype(dtype)).reshape(array.shape)
     if array.ndim == 2 and not array.flags.c_contiguous:
         for column in range(0, array.shape[1], _COLUMNS):
             values[:, column : column + _COLUMNS] = array[:, column : column + _COLUMNS]
@@ -75,14 +76,15 @@ def _owned(array: np.ndarray) -> np.ndarray:
     return values
 
 
-def _memory(size: int) -> np.ndarray:
-    """Room for `size` float32 values, aligned as Paddle aligns.
+def _memory(size: int, dtype: np.dtype) -> np.ndarray:
+    """Room for `size` values, aligned as Paddle aligns.
 
     Large arrays get plain pages. NumPy asks for huge ones, which come from memory that was not used for long and, on a
     virtual machine, that its host must find first: several times slower to touch, and loading touches each page once.
     """
-    if size * 4 >= _LARGE and hasattr(mmap, "MAP_ANONYMOUS"):
-        return np.frombuffer(mmap.mmap(-1, size * 4, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), np.float32)
-    buffer = np.empty(size + _ALIGNMENT // 4, np.float32)
-    start = -buffer.ctypes.data % _ALIGNMENT // 4
-    return buffer[start : start + size]
+    count = size * dtype.itemsize
+    if count >= _LARGE and hasattr(mmap, "MAP_ANONYMOUS"):
+        return np.frombuffer(mmap.mmap(-1, count, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), dtype)
+    buffer = np.empty(count + _ALIGNMENT, np.uint8)
+    start = -buffer.ctypes.data % _ALIGNMENT
+    return buffer[start : start + count].view(dtype)

@@ -78,9 +78,9 @@ def canonical(file: Tensors, format: str, dialect: str = "auto") -> Canonical:
     if found is None:
         sample = ", ".join(quoted(name) for name in list(parts)[:6])
         known = "timm, huggingface, torchvision, google, big_vision, facebook, paddleclas"
-        whose = "no Vision Transformer that is known" if dialect == "auto" else f"not those of {dialect!r}"
+        whose = "of no Vision Transformer that is known" if dialect == "auto" else f"that are not those of {dialect!r}"
         raise WeightsError(
-            f"has names of {whose} ({sample}, ...)",
+            f"has names {whose} ({sample}, ...)",
             way_out=f"The known ones are {known}; rename the tensors to timm's names to load them",
         )
     parts = _without_prefixes(parts, found)

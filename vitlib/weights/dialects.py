@@ -201,13 +201,8 @@ FACEBOOK = Dialect(
     preprocess=Preprocess(crop_fraction=224 / 256, mean=IMAGENET_MEAN, std=IMAGENET_STD),
 )
 TIMM = Dialect("timm", "blocks.0.attn.qkv.weight")
-# PaddleClas and ppim: timm's names, Paddle's layout. Its resizing is 256 -> 224; mean and std are the family's.
-PADDLECLAS = Dialect(
-    "paddleclas",
-    "blocks.0.attn.qkv.weight",
-    layout="paddle",
-    numerics={"norm_eps": 1e-6, "activation": "gelu", "position_resize": "timm"},
-)
+# PaddleClas and ppim, and what paddle.save makes of any vitlib model: timm's names, Paddle's layout.
+PADDLECLAS = Dialect("paddleclas", "blocks.0.attn.qkv.weight", layout="paddle")
 
 # In the order of looking: names of the later ones may also be in files of the earlier ones.
 DIALECTS: tuple[Dialect, ...] = (

@@ -15,7 +15,7 @@ import paddle
 from ..layers import resample_positions
 from ..models import VisionTransformer
 from .canonical import Canonical, Entry, Tensors
-from .infer import table_grid
+from .infer import may_be_rowless, table_grid
 from .patches import convert_channels, resize_patches
 
 ALLOWANCES = {
@@ -83,7 +83,7 @@ def make_plan(
     _fit_distillation(plan, entries, shapes)
     _fit_heads(plan, entries, shapes)
     _fit_patches(plan, entries, shapes)
-    _fit_positions(plan, model, entries, file, position_resize, metadata, source_grid)
+    _fit_positions(plan, model, weights, entries, file, position_resize, metadata, source_grid)
 
     for name, shape in shapes.items():
         entry = entries.get(name)
@@ -113,7 +113,10 @@ def _fit_distillation(plan: Plan, entries: dict[str, Entry], shapes: dict[str, t
     if in_file and "head_dist.weight" not in entries and shapes.get("reg_token") == entries["dist_token"].shape:
         entries["reg_token"] = entries.pop("dist_token")  # nothing but the class head reads: a register
         return
-    if in_file and not in_model:
+    if in_file and in_model and "head_dist.weight" not in entries and "head.weight" in entries:
+        plan.needed["distillation"] = "the file has no head for its distillation token"
+        plan.reset += [name for name in ("head_dist.weight", "head_dist.bias") if name in shapes]
+    elif in_file and not in_model:
         plan.needed["distillation"] = "the file has a distillation token and the model has none"
         for name in ("dist_token", "head_dist.weight", "head_dist.bias"):
             if entries.pop(name, None) is not None:
@@ -178,6 +181,7 @@ def _fit_patches(plan: Plan, entries: dict[str, Entry], shapes: dict[str, tuple[
 def _fit_positions(
     plan: Plan,
     model: VisionTransformer,
+    weights: Canonical,
     entries: dict[str, Entry],
     file: Tensors,
     method: str,
@@ -192,10 +196,7 @@ def _fit_positions(
     counts = {name: _rows(entries.get(name)) for name in tokens}  # what stands before the patches in the file
     rows, here = entry.shape[1], model.patch_embed.grid_size
     prefix = sum(counts.values())
-    grid = source_grid if source_grid and rows - source_grid[0] * source_grid[1] in (0, prefix) else None
-    grid = grid or table_grid(rows, prefix, metadata)
-    if grid is None and rows - here[0] * here[1] in (0, prefix):
-        grid = here  # not square, and as many rows as the model's own grid
+    grid = table_grid(rows, prefix, metadata, told=source_grid, likely=here, rowless=may_be_rowless(weights))
     if grid is None:
         plan.misshapen["pos_embed"] = (
             f"{rows} rows are no square grid with or without {prefix} prefix rows; build the model at the "

@@ -57,7 +57,8 @@ def take_preprocess(
     record = opened.config.preprocess or _dialect_preprocess(model, weights)
     if record is None or "preprocess" in fixed:
         return []
-    record = record.replace(size=None)
+    if opened.config.kind != "vitlib":  # others note the size of their model, which may be another here
+        record = record.replace(size=None)
     if record == model.config.preprocess:
         return []
     model.config = model.config.replace(preprocess=record)
@@ -69,8 +70,6 @@ def _dialect_preprocess(model: VisionTransformer, weights: Canonical) -> Preproc
     """What a codebase does to images before such a model, where no file says so."""
     name, config = weights.dialect.name, model.config
     record = weights.dialect.preprocess
-    if name == "paddleclas":  # 256 -> 224, and 384 -> 384, with the mean and deviation of the family
-        return config.preprocess.replace(crop_fraction=224 / 256 if to_pair(config.img_size)[0] <= 224 else 1.0)
     if name == "torchvision" and config.embed_dim == 1024 and to_pair(config.patch_size) == (16, 16):
         return record.replace(crop_fraction=224 / 242)
     if name == "huggingface" and ("dist_token" in weights.entries or config.preprocess.mean == IMAGENET_MEAN):

@@ -14,13 +14,20 @@ from .errors import WeightsError
 
 # Heads cannot be read off shapes; these published widths, depths and MLP widths have these heads.
 _HEADS = {(width, depth, 4 * width): heads for width, depth, heads in SIZES.values()}
+_GAP_WITH_OTHERS = (768, 12, 4 * 768)  # 12 heads as ViT-B's, or timm's vit_base_patch16_gap_224 with 16
 
 
-def infer_options(weights: Canonical, metadata: Mapping[str, str], overrides: Mapping[str, Any]) -> dict[str, Any]:
+def infer_options(
+    weights: Canonical,
+    metadata: Mapping[str, str],
+    overrides: Mapping[str, Any],
+    told: tuple[int, int] | None = None,
+) -> dict[str, Any]:
     """Options of `ViTConfig` for these tensors.
 
     metadata: of the file; vitlib writes the grid of tables that are not square there.
     overrides: what the caller fixes; `num_heads` and `img_size` among them need not be inferred.
+    told: the patch grid that a config beside the file tells.
 
     Raises WeightsError when a tensor that the architecture rests on is missing or of an odd rank, and when heads or
     image size cannot be told and are not given.
@@ -55,27 +62,35 @@ def infer_options(weights: Canonical, metadata: Mapping[str, str], overrides: Ma
         options |= {"fc_norm": True, "global_pool": "avg"}
     elif not options["class_token"]:
         options |= {"fc_norm": False, "global_pool": "avg"}
-    if options["distillation_token"] and "head_dist.weight" not in entries and "head.weight" in entries:
-        # transformers' DeiTForImageClassification: the token is there, and only the class head reads. A register does
-        # exactly that.
+    headless = "head.weight" not in entries and weights.dialect.name != "huggingface"
+    if options["distillation_token"] and "head_dist.weight" not in entries and not headless:
+        # transformers' DeiTModel and DeiTForImageClassification: the token is there, and nothing but the class head
+        # reads. A register does exactly that.
         options |= {"distillation_token": False, "reg_tokens": options["reg_tokens"] + 1}
-    return options | _positions(weights, options, patch, metadata, overrides)
+    return options | _positions(weights, options, patch, metadata, overrides, told)
 
 
 def check_config(weights: Canonical, options: Mapping[str, Any]) -> None:
     """Raise WeightsError when a config speaks of another model than the tensors beside it; before anything is built,
-    since a config may ask for a billion blocks."""
-    for name, found in (("depth", _depth(weights)), ("embed_dim", _shape(weights, "patch_embed.proj.weight", 4)[0])):
-        if options[name] != found:
-            raise WeightsError(f"has tensors of {name}={found}, and a config beside it that says {options[name]}")
+    since a config may ask for a billion blocks or a table of a terabyte."""
+    found = {"depth": _depth(weights), "embed_dim": _shape(weights, "patch_embed.proj.weight", 4)[0]}
+    if "head.weight" in weights.entries:
+        found["num_classes"] = _shape(weights, "head.weight", 2)[1]
+    for name, value in found.items():
+        if name in options and options[name] != value:
+            raise WeightsError(f"has tensors of {name}={value}, and a config beside it that says {options[name]}")
+    hidden = _shape(weights, "blocks.0.mlp.fc1.weight", 2)[1]
+    ratio = options.get("mlp_ratio")
+    if ratio is not None and not (isinstance(ratio, (int, float)) and abs(ratio * found["embed_dim"] - hidden) < 1):
+        raise WeightsError(f"has an MLP of {hidden}, and a config beside it that says {ratio} times the width")
     if "pos_embed" in weights.entries:
-        rows = _shape(weights, "pos_embed", 3)[1]
-        grid = grid_of(to_pair(options["img_size"]), to_pair(options["patch_size"]), options["dynamic_img_pad"])
-        prefix = options["class_token"] + options["distillation_token"] + options["reg_tokens"]
-        if rows - grid[0] * grid[1] not in (0, prefix):
+        rows, grid = _shape(weights, "pos_embed", 3)[1], told_grid(options)
+        if grid and rows < grid[0] * grid[1]:
             raise WeightsError(
-                f"has a position table of {rows} rows, and a config beside it that says a grid of {grid[0]} x {grid[1]}"
+                f"has a position table of {rows} rows, and a config beside it a grid of {grid[0]} x {grid[1]}"
             )
+    elif options.get("pos_embed", "none") != "none":
+        raise WeightsError("has no position table, and a config beside it that says there is one")
 
 
 def _positions(
@@ -84,40 +99,72 @@ def _positions(
     patch: tuple[int, int],
     metadata: Mapping[str, str],
     overrides: Mapping[str, Any],
+    told: tuple[int, int] | None,
 ) -> dict[str, Any]:
+    """img_size and no_embed_class."""
     if "pos_embed" not in weights.entries:
         return {"pos_embed": "none"}
     rows = _shape(weights, "pos_embed", 3)[1]
     prefix = options["class_token"] + options["distillation_token"] + options["reg_tokens"]
-    grid = table_grid(rows, prefix, metadata)
+    likely = told_grid({"patch_size": patch, **{k: v for k, v in overrides.items() if k == "img_size"}})
+    grid = table_grid(rows, prefix, metadata, told=told, likely=likely, rowless=may_be_rowless(weights))
     if grid is None:
-        if "img_size" in overrides:
-            return {"img_size": overrides["img_size"]}
         raise WeightsError(
-            f"has a position table of {rows} rows, no square grid with or without {prefix} prefix rows: the image size "
-            "cannot be told",
-            way_out="Give img_size=(height, width)",
+            f"has a position table of {rows} rows, no square after {prefix} prefix rows: its image size is not told",
+            way_out="Give img_size=(height, width), the size that it was trained at",
         )
-    num_prefix = rows - grid[0] * grid[1]
     size = (grid[0] * patch[0], grid[1] * patch[1])
     return {
         "img_size": size[0] if size[0] == size[1] else size,
-        "no_embed_class": prefix > 0 and num_prefix == 0,
+        "no_embed_class": prefix > 0 and rows == grid[0] * grid[1],
     }
 
 
-def table_grid(rows: int, prefix: int, metadata: Mapping[str, str]) -> tuple[int, int] | None:
-    """The grid of a position table: as the file's metadata say, else square, with `prefix` rows or none before it."""
+def told_grid(options: Mapping[str, Any]) -> tuple[int, int] | None:
+    """The grid that a config's image and patch size make, if it says both and they fit."""
+    if "img_size" not in options or "patch_size" not in options:
+        return None
+    try:
+        return grid_of(
+            to_pair(options["img_size"]), to_pair(options["patch_size"]), options.get("dynamic_img_pad", False)
+        )
+    except ValueError:
+        return None
+
+
+def may_be_rowless(weights: Canonical) -> bool:
+    """Whether prefix tokens may have no rows in the position table: DeiT III, DINOv2 with registers, big_vision."""
+    entries = weights.entries
+    return weights.dialect.name == "big_vision" or any(
+        name in entries for name in ("blocks.0.ls1.gamma", "reg_token", "norm_pre.weight")
+    )
+
+
+def table_grid(
+    rows: int,
+    prefix: int,
+    metadata: Mapping[str, str],
+    *,
+    told: tuple[int, int] | None = None,
+    likely: tuple[int, int] | None = None,
+    rowless: bool = True,
+) -> tuple[int, int] | None:
+    """The grid (rows, columns) of a position table with so many rows, `prefix` of them for prefix tokens, or none.
+
+    In this order: what the file's metadata say, what its config told, a square after the prefix rows, the `likely` grid
+    (of the model it goes to), and, where the model may be `rowless`, a square without prefix rows.
+    """
     match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", metadata.get("vitlib.grid", ""))
-    if match:
-        grid = (int(match[1]), int(match[2]))
-        if rows - grid[0] * grid[1] in (0, prefix):
+    noted = (int(match[1]), int(match[2])) if match else None
+    for grid in (noted, told, _square(rows - prefix), likely, _square(rows) if rowless else None):
+        if grid and rows - grid[0] * grid[1] in (0, prefix):
             return grid
-    for num_prefix in (prefix, 0):
-        side = math.isqrt(max(rows - num_prefix, 0))
-        if side and side * side == rows - num_prefix:
-            return side, side
     return None
+
+
+def _square(count: int) -> tuple[int, int] | None:
+    side = math.isqrt(max(count, 0))
+    return (side, side) if side and side * side == count else None
 
 
 def _heads(weights: Canonical, width: int, depth: int, hidden: int, overrides: Mapping[str, Any]) -> int:
@@ -126,6 +173,12 @@ def _heads(weights: Canonical, width: int, depth: int, hidden: int, overrides: M
     qkv = weights.entries.get("blocks.0.attn.qkv.weight")
     if qkv is not None and qkv.heads:
         return qkv.heads
+    if (width, depth, hidden) == _GAP_WITH_OTHERS and "cls_token" not in weights.entries:
+        raise WeightsError(
+            "is as wide and deep as ViT-B without a class token, of which there are two: 12 heads, and 16 in timm's "
+            "vit_base_patch16_gap_224",
+            way_out="Give num_heads=",
+        )
     if (width, depth, hidden) in _HEADS:
         return _HEADS[width, depth, hidden]
     raise WeightsError(

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ..layers.patch_embed import grid_of, to_pair
 from ..models import DeiT, VisionTransformer, ViTConfig
 from .assign import assign_all, parallel
 from .canonical import canonical
@@ -17,7 +16,7 @@ from .dialects import NAMES
 from .errors import WeightsError
 from .fit import ALLOWANCES, Plan, fold_blocks, make_plan
 from .habits import NUMERICS, contradictions, take_numerics, take_preprocess
-from .infer import check_config, infer_options
+from .infer import check_config, infer_options, told_grid
 from .report import LoadReport
 from .source import WeightSource, open_published, open_source
 
@@ -76,7 +75,9 @@ def from_pretrained(
             options, notes = dict(opened.config.options), []
             check_config(weights, options)
         else:
-            inferred = infer_options(weights, opened.metadata, {**opened.config.options, **overrides})
+            check_config(weights, opened.config.options)
+            told = told_grid(opened.config.options)
+            inferred = infer_options(weights, opened.metadata, {**opened.config.options, **overrides}, told)
             options = {**inferred, **weights.dialect.numerics, **opened.config.options}
             notes = [_inferred_note(inferred, opened.config.options)]
     except WeightsError as error:
@@ -170,7 +171,7 @@ def _load(
             opened.tensors,
             position_resize=source_numerics.get("position_resize", model.config.position_resize),
             metadata=opened.metadata,
-            source_grid=_config_grid(opened.config.options),
+            source_grid=told_grid(opened.config.options),
         )
         conflicts = contradictions(model, weights, opened, fixed)
         changed = _check(model, plan, opened, allow, conflicts)
@@ -178,18 +179,20 @@ def _load(
         raise error.at(opened.path) from None
 
     parameters = dict(model.named_parameters())
-    for name in plan.reset:
-        if not parameters[name]._is_initialized():
-            parameters[name].initialize()
+    _reset(model, [parameters[name] for name in plan.reset], plan.reset)
     loaded = {name: parameters[name] for name in plan.entries}
     assign_all(loaded, lambda name: changed[name] if name in changed else plan.entries[name].read(opened.tensors))
     said = take_numerics(model, source_numerics)
     said += take_preprocess(model, opened, weights, fixed)
     labels = opened.config.labels
-    model.labels = labels if labels is not None and len(labels) == model.config.num_classes else None
-    if weights.dialect.name in ("timm", "facebook") and not opened.config.kind:
+    if labels is not None or "head.weight" in plan.reset:
+        model.labels = labels if labels is not None and len(labels) == model.config.num_classes else None
+    if weights.dialect.name in ("timm", "paddleclas") and not opened.config.kind:
+        config = model.config
         said.append(
-            "names do not tell whose numerics these weights want: timm's were assumed (epsilon, GELU, resizing)"
+            f"names do not tell the numerics: norm_eps={config.norm_eps}, activation={config.activation!r} and "
+            f"position_resize={config.position_resize!r} are assumed"
+            + (", as timm's" if (config.norm_eps, config.activation) == (1e-6, "gelu") else "")
         )
     model.load_report = LoadReport(
         source=opened.path,
@@ -200,7 +203,7 @@ def _load(
         resized=plan.resized,
         reset=tuple(plan.reset),
         left_out=tuple(plan.left_out),
-        notes=(*notes, *said),
+        notes=(*notes, *opened.notes, *said),
     )
     return model.load_report
 
@@ -224,7 +227,9 @@ def _check(
         problems += [f"of another shape: {', '.join(fold_blocks(names))}: {text}" for text, names in alike.items()]
     refused = [name for name in plan.needed if name not in allow]
     problems += [f"not permitted: {plan.needed[name]}" for name in refused]
-    checked = parallel(lambda name: _finite(name, plan, opened), plan.entries)
+    double = model.parameters()[0].dtype == paddle.float64
+    dtype = np.float64 if double else np.float32
+    checked = parallel(lambda name: _finite(name, plan, opened, dtype), plan.entries)
     broken = [name for name, finite in checked if not finite]
     if broken:
         problems.append(f"not finite (NaN or infinity): {', '.join(fold_blocks(broken))}")
@@ -246,20 +251,30 @@ def _check(
     raise WeightsError(reason, way_out="Ways out: " + "; ".join(ways) if ways else "")
 
 
-def _finite(name: str, plan: Plan, opened: WeightSource) -> bool:
-    """Whether all values are finite: their sum tells, and only when it overflowed need each be looked at."""
-    arrays = (part.read(opened.tensors) for part in plan.entries[name].parts)
+def _reset(model: VisionTransformer, parameters: list[paddle.Tensor], names: list[str]) -> None:
+    """Draw parameters anew, as a fresh model of this config would; the objects stay."""
+    if all(p._init_func is not None for p in parameters):
+        for parameter in parameters:
+            parameter.initialize()
+        return
+    with paddle.LazyGuard():
+        fresh = dict(type(model)(model.config).named_parameters())
+    for name, parameter in zip(names, parameters, strict=True):
+        fresh[name].initialize()
+        parameter.set_value(fresh[name].astype(parameter.dtype))
+
+
+def _finite(name: str, plan: Plan, opened: WeightSource, dtype: type[np.floating]) -> bool:
+    """Whether all values are finite in the model's type: their sum tells, and only when it overflowed need each be
+    looked at."""
     with np.errstate(all="ignore"):
-        return all(bool(np.isfinite(array.sum())) or bool(np.isfinite(array).all()) for array in arrays)
-
-
-def _config_grid(options: Mapping[str, Any]) -> tuple[int, int] | None:
-    if "img_size" not in options or "patch_size" not in options:
-        return None
-    try:
-        return grid_of(to_pair(options["img_size"]), to_pair(options["patch_size"]))
-    except ValueError:
-        return None
+        for part in plan.entries[name].parts:
+            array = part.read(opened.tensors)
+            if array.dtype.itemsize > np.dtype(dtype).itemsize:
+                array = array.astype(dtype)
+            if not np.isfinite(array.sum()) and not np.isfinite(array).all():
+                return False
+    return True
 
 
 def _inferred_note(inferred: Mapping[str, Any], known: Mapping[str, Any]) -> str:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..images import Preprocess
+from ..layers.encoder_block import hidden_width
 from ..layers.patch_embed import to_pair
 from ..models import DeiT, VisionTransformer
 from .atomic import write_atomically
 from .canonical import from_vitlib
-from .dialects import GOOGLE, HUGGINGFACE, PADDLECLAS, TORCHVISION, Dialect
+from .dialects import FACEBOOK, GOOGLE, HUGGINGFACE, TORCHVISION, Dialect
 from .errors import WeightsError
 from .writers import write_npz, write_pdparams, write_safetensors
 
@@ -53,9 +54,21 @@ def save_pretrained(model: VisionTransformer, directory: str | os.PathLike[str])
         "vitlib_version": __version__,
         "class": type(model).__name__,
         "config": model.config.to_dict(),
-        "labels": None if model.labels is None else list(model.labels),
+        "labels": _labels(model),
     }
     _write_json(directory / "config.json", values)
+
+
+def _labels(model: VisionTransformer) -> list[str] | None:
+    """The names of the classes, or None. Raises ValueError for what are no names, or not as many as classes."""
+    if model.labels is None:
+        return None
+    labels = list(model.labels)
+    if isinstance(model.labels, Mapping) or not all(isinstance(name, str) for name in labels):
+        raise ValueError("model.labels: expected a list of names, one for each class, or None")
+    if len(labels) != model.config.num_classes:
+        raise ValueError(f"model.labels has {len(labels)} names for {model.config.num_classes} classes")
+    return labels
 
 
 def _save_timm(model: VisionTransformer, path: Path) -> None:
@@ -67,46 +80,50 @@ def _save_paddleclas(model: VisionTransformer, path: Path) -> None:
     """PaddleClas's names are timm's; the layout is Paddle's own, and nothing says what grid a table is for."""
     if _not_square(model):
         raise WeightsError(f"PaddleClas's .pdparams cannot express {_not_square(model)}", way_out='format="timm" can')
-    _warn_numerics(model, PADDLECLAS)
+    _warn_numerics(model, "PaddleClas", FACEBOOK.numerics)
     _make_parent(path)
     write_pdparams(path, _arrays(model, "paddle"))
 
 
 def _save_torchvision(model: VisionTransformer, path: Path) -> None:
     _refuse(model, "torchvision's VisionTransformer", also=("pre_logits",))
-    _warn_numerics(model, TORCHVISION)
+    _warn_numerics(model, "torchvision", TORCHVISION.numerics)
     _make_parent(path)
     write_safetensors(path, _renamed(model, TORCHVISION), {"format": "pt"})
 
 
 def _save_google(model: VisionTransformer, path: Path) -> None:
     _refuse(model, "Google's .npz", also=("pre_logits",))
-    _warn_numerics(model, GOOGLE)
+    _warn_numerics(model, "Google", GOOGLE.numerics)
     _make_parent(path)
     write_npz(path, _renamed(model, GOOGLE))
 
 
 def _save_huggingface(model: VisionTransformer, directory: Path) -> None:
     config, distilled = model.config, isinstance(model, DeiT)
-    _refuse(model, "transformers' ViT and DeiT", also=("distillation_token", "qkv_bias", "pre_logits", "grid"))
+    one_head = not distilled and config.reg_tokens == 1  # DeiTForImageClassification: a token that no head reads
+    known = ("distillation_token", "qkv_bias", "pre_logits", "grid", *(("reg_tokens",) if one_head else ()))
+    _refuse(model, "transformers' ViT and DeiT", also=known)
     if config.pre_logits and (config.num_classes or config.pre_logits != config.embed_dim):
         raise WeightsError(
             f"transformers cannot express pre_logits={config.pre_logits} with {config.num_classes} classes: there "
             "it is the pooler of a model without classes, as wide as the tokens"
         )
-    family = "DeiT" if distilled else "ViT"
+    if model.config.preprocess.resize == "border":
+        raise WeightsError("transformers' image processors cannot express resize='border'")
+    family = "DeiT" if distilled or one_head else "ViT"
     if distilled:
         architecture = "DeiTForImageClassificationWithTeacher" if config.num_classes else "DeiTModel"
     else:
-        architecture = "ViTForImageClassification" if config.num_classes else "ViTModel"
+        architecture = f"{family}ForImageClassification" if config.num_classes else f"{family}Model"
     prefix = f"{family.lower()}." if config.num_classes else ""
     heads = ("classifier.", "cls_classifier.", "distillation_classifier.")
     wrong_head = "classifier." if distilled else "cls_classifier."
     arrays = {
         name if name.startswith(heads) else prefix + name: value
-        for name, value in _renamed(model, HUGGINGFACE, skip=wrong_head).items()
+        for name, value in _renamed(model, HUGGINGFACE, skip=wrong_head, register="dist_token").items()
     }
-    labels = model.labels or [f"LABEL_{index}" for index in range(config.num_classes)]
+    labels = _labels(model) or [f"LABEL_{index}" for index in range(config.num_classes)]
     activation = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "quick_gelu": "quick_gelu"}
     patch = to_pair(config.patch_size)
     values: dict[str, Any] = {
@@ -115,7 +132,7 @@ def _save_huggingface(model: VisionTransformer, directory: Path) -> None:
         "hidden_size": config.embed_dim,
         "num_hidden_layers": config.depth,
         "num_attention_heads": config.num_heads,
-        "intermediate_size": int(config.embed_dim * config.mlp_ratio),
+        "intermediate_size": hidden_width(config.embed_dim, config.mlp_ratio),
         "hidden_act": activation.get(config.activation, config.activation),
         "hidden_dropout_prob": config.proj_drop_rate,
         "attention_probs_dropout_prob": config.attn_drop_rate,
@@ -187,15 +204,15 @@ def _not_square(model: VisionTransformer) -> str:
     return "" if square else f"images of {size[0]} x {size[1]} in patches of {patch[0]} x {patch[1]}"
 
 
-def _warn_numerics(model: VisionTransformer, dialect: Dialect) -> None:
+def _warn_numerics(model: VisionTransformer, whose: str, numerics: Mapping[str, Any]) -> None:
     """Say where a codebase computes with the same weights in another way; its files have no place to note it."""
     different = [
-        f"{name}={dialect.numerics[name]!r}, this model with {getattr(model.config, name)!r}"
+        f"{name}={numerics[name]!r}, this model with {getattr(model.config, name)!r}"
         for name in ("norm_eps", "activation")
-        if dialect.numerics[name] != getattr(model.config, name)
+        if numerics[name] != getattr(model.config, name)
     ]
     if different:
-        text = f"{dialect.name}'s code computes with {'; '.join(different)}: its logits will differ a little"
+        text = f"{whose}'s code computes with {'; '.join(different)}: its logits will differ a little"
         warnings.warn(text, UserWarning, stacklevel=4)
 
 
@@ -207,12 +224,17 @@ def _arrays(model: VisionTransformer, layout: str) -> Arrays:
     }
 
 
-def _renamed(model: VisionTransformer, dialect: Dialect, skip: str = "") -> Arrays:
-    """Every parameter under a dialect's names and in its layout. skip: start of a spelling that is not wanted."""
+def _renamed(model: VisionTransformer, dialect: Dialect, skip: str = "", register: str = "") -> Arrays:
+    """Every parameter under a dialect's names and in its layout.
+
+    skip: start of a spelling that is not wanted. register: the token as which a register is spelled.
+    """
     table = {
         ours: theirs for ours, theirs in dialect.pairs(model.config.depth) if not (skip and theirs[0].startswith(skip))
     }
     arrays: Arrays = {}
+    if register:
+        table["reg_token"] = table[register]
     for name, parameter in model.named_parameters():
         if name not in table:
             raise WeightsError(f"{dialect.name} has no name for the parameter {name!r}", way_out='format="timm" has')

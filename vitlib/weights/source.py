@@ -55,13 +55,20 @@ class WeightSource:
     config: SourceConfig
     metadata: Mapping[str, str] = field(default_factory=dict)
     wrapper: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class _Arrays(Mapping[str, tuple[tuple[int, ...], str]]):
-    """A dict of arrays or tensors, read as a weight file is."""
+    """A dict of arrays or tensors, read as a weight file is. Raises WeightsError for what are no named real numbers."""
 
     def __init__(self, arrays: Mapping[str, Any]) -> None:
-        self.arrays = {name: np.asarray(value) for name, value in arrays.items()}
+        self.arrays = {}
+        for name, value in arrays.items():
+            if not isinstance(name, str):
+                raise WeightsError(f"the given dict has the key {name!r}, expected names of parameters")
+            self.arrays[name] = array = _to_array(value)
+            if array.dtype.kind not in "fiub":
+                raise WeightsError(f"the given dict has {quoted(name)} of type {array.dtype}, expected real numbers")
 
     def __getitem__(self, name: str) -> tuple[tuple[int, ...], str]:
         return self.arrays[name].shape, str(self.arrays[name].dtype)
@@ -74,6 +81,16 @@ class _Arrays(Mapping[str, tuple[tuple[int, ...], str]]):
 
     def read(self, name: str) -> np.ndarray:
         return self.arrays[name]
+
+
+def _to_array(value: Any) -> np.ndarray:
+    """A NumPy array of what an array or a tensor of Paddle or PyTorch holds; bfloat16, which NumPy lacks, widened."""
+    if hasattr(value, "detach"):
+        value = value.detach()
+        if "bfloat16" in str(value.dtype):
+            value = value.astype("float32") if hasattr(value, "astype") else value.float()
+        value = value.cpu().numpy()
+    return np.asarray(value)
 
 
 def open_source(source: Any) -> WeightSource:
@@ -104,13 +121,18 @@ def open_source(source: Any) -> WeightSource:
             f"there is no file or directory {str(path)!r}; a preset's own weights come with pretrained=True, those "
             "of a Hugging Face repository with 'hf:org/repo'"
         )
+    notes: tuple[str, ...] = ()
+    config = SourceConfig()
     if path.is_dir():
         directory, path = path, _weights_in(path)
         config = _read_configs(directory)
-    else:
-        config = _read_configs(path.parent) if path.name in _FILES else SourceConfig()
+    elif path.name in _FILES:
+        try:
+            config = _read_configs(path.parent)
+        except WeightsError as error:  # the file was asked for; what lies beside it may belong to something else
+            notes = (f"not used: {error}",)
     file = open_weights(path)
-    return WeightSource(str(path), file.format, file, config, file.metadata, file.wrapper)
+    return WeightSource(str(path), file.format, file, config, file.metadata, file.wrapper, notes)
 
 
 def open_published(name: str) -> tuple[Published, WeightSource, list[str]]:
@@ -263,7 +285,12 @@ def _hf_size(size: Any) -> tuple[int, int]:
 
 def _timm_config(values: dict[str, Any]) -> SourceConfig:
     """The config.json that timm pushes to the hub: an architecture's name, model_args, pretrained_cfg."""
-    config = get_config(values["architecture"])
+    labels = values.get("label_names") or (values.get("pretrained_cfg") or {}).get("label_names")
+    labels = _labels(labels) if isinstance(labels, list) else None
+    try:
+        config = get_config(values["architecture"])
+    except ValueError:  # no preset of ours: the tensors tell what it is
+        return SourceConfig(labels=labels)
     known = set(config.to_dict())
     changes = {name: value for name, value in (values.get("model_args") or {}).items() if name in known}
     if values.get("num_classes") is not None:
@@ -280,10 +307,9 @@ def _timm_config(values: dict[str, Any]) -> SourceConfig:
         mean=tuple(data.get("mean", config.preprocess.mean)),
         std=tuple(data.get("std", config.preprocess.std)),
     )
-    labels = data.get("label_names")
     config = config.replace(**changes, preprocess=preprocess.replace(size=None))
     options = {name: getattr(config, name) for name in known}
-    return SourceConfig("timm", options, preprocess, _labels(labels) if labels else None)
+    return SourceConfig("timm", options, preprocess, labels)
 
 
 def _labels(names: Any) -> tuple[str, ...]:
