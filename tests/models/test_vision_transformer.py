@@ -582,9 +582,7 @@ def test_paddles_high_level_fit_trains_the_models_as_they_are(cls, tiny):
 
     net = tiny(cls)
     before = net.head.weight.numpy()
-    data = [
-        (np.random.default_rng(i).standard_normal((3, 32, 32)).astype("float32"), np.int64(i % 7)) for i in range(4)
-    ]
+    data = paddle.io.TensorDataset([paddle.randn([4, 3, 32, 32]), paddle.arange(4)])
     model = paddle.Model(net)
     model.prepare(paddle.optimizer.SGD(0.1, parameters=net.parameters()), Loss())
     model.fit(data, batch_size=2, epochs=1, verbose=0)

@@ -65,8 +65,8 @@ def _assign(parameter: paddle.Tensor, values: np.ndarray) -> None:
 
 
 def _owned(array: np.ndarray, dtype: type[np.floating]) -> np.ndarray:
-    """A contiguous copy of this type. A transposed view is copied a few columns at a time: row by row, every element would
-    be fetched from memory with a cache line of its own."""
+    """A contiguous copy of this type. A transposed view is copied a few columns at a time: row by row, every element
+    would be fetched from memory with a cache line of its own."""
     values = _memory(array.size, np.dtype(dtype)).reshape(array.shape)
     if array.ndim == 2 and not array.flags.c_contiguous:
         for column in range(0, array.shape[1], _COLUMNS):
