@@ -572,8 +572,8 @@ def test_preprocessing_can_be_replaced_and_follows_the_size(tiny):
 
 
 @pytest.mark.parametrize("cls", [vitlib.VisionTransformer, vitlib.DeiT])
-def test_paddles_high_level_fit_trains_the_models_as_they_are(cls, tiny):
-    """The labels must not be taken for a mask: `paddle.Model` counts the positional arguments of forward."""
+def test_paddles_high_level_fit_trains_the_models_when_told_their_input(cls, tiny):
+    """`paddle.Model` fills every argument of forward from the data; without a spec it takes the labels for a mask."""
 
     class Loss(paddle.nn.Layer):
         def forward(self, *outputs_and_labels):
@@ -583,7 +583,11 @@ def test_paddles_high_level_fit_trains_the_models_as_they_are(cls, tiny):
     net = tiny(cls)
     before = net.head.weight.numpy()
     data = paddle.io.TensorDataset([paddle.randn([4, 3, 32, 32]), paddle.arange(4)])
-    model = paddle.Model(net)
+    untold = paddle.Model(net)
+    untold.prepare(paddle.optimizer.SGD(0.1, parameters=net.parameters()), Loss())
+    with pytest.raises(TypeError, match="InputSpec"):
+        untold.fit(data, batch_size=2, epochs=1, verbose=0)
+    model = paddle.Model(net, inputs=[paddle.static.InputSpec([None, 3, 32, 32], "float32", "x")])
     model.prepare(paddle.optimizer.SGD(0.1, parameters=net.parameters()), Loss())
     model.fit(data, batch_size=2, epochs=1, verbose=0)
     assert np.abs(net.head.weight.numpy() - before).max() > 0

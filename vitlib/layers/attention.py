@@ -137,7 +137,8 @@ def _additive(mask: paddle.Tensor | None, q: paddle.Tensor) -> paddle.Tensor | N
     if not hasattr(mask, "stop_gradient") or not (kind == "bool" or "float" in kind):
         raise TypeError(
             f"expected a mask that is boolean (True takes part) or floating-point (added to the logits), found {kind}: "
-            "convert 0 and 1 with mask.astype('bool')"
+            "convert 0 and 1 with mask.astype('bool'); if these are labels, give paddle.Model its "
+            "inputs=[InputSpec(...)]"
         )
     if kind != "bool":
         return mask.astype(q.dtype)

@@ -40,7 +40,7 @@ class DeiT(VisionTransformer):
         return (logits + distillation_logits) / 2
 
     def forward(
-        self, x: paddle.Tensor, *, mask: paddle.Tensor | None = None, return_heads: bool = False
+        self, x: paddle.Tensor, mask: paddle.Tensor | None = None, return_heads: bool = False
     ) -> paddle.Tensor | DeiTLogits:
         """Images [B, C, H, W] -> as `forward_head`; mask as in `forward_features`."""
         return self.forward_head(self.forward_features(x, mask), return_heads)

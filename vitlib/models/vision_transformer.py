@@ -211,8 +211,12 @@ class VisionTransformer(Surgery, Copyable, nn.Layer):
     def _head_features(self, pooled: paddle.Tensor) -> paddle.Tensor:
         return self.head_drop(self.pre_logits(self.fc_norm(pooled)))
 
-    def forward(self, x: paddle.Tensor, *, mask: paddle.Tensor | None = None) -> paddle.Tensor:
-        """Images [B, C, H, W] -> logits [B, num_classes]; mask as in `forward_features`."""
+    def forward(self, x: paddle.Tensor, mask: paddle.Tensor | None = None) -> paddle.Tensor:
+        """Images [B, C, H, W] -> logits [B, num_classes]; mask as in `forward_features`.
+
+        `paddle.Model` fills every argument from the data, so give it its
+        inputs=[InputSpec([None, 3, 224, 224], "float32", "x")].
+        """
         return self.forward_head(self.forward_features(x, mask))
 
     def intermediates(
