@@ -1,16 +1,30 @@
-"""Pictures before a model sees them: reading, resizing, normalising. Pillow and NumPy; stands alone."""
+"""Pictures before a model sees them: reading, resizing, augmenting, mixing. Pillow and NumPy; stands alone."""
 
+from .color_jitter import ColorJitter
 from .decode import ImageSource, decode
+from .erasing import RandomErasing
 from .errors import ImageError
+from .mixing import Mixup
 from .preprocess import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from .rand_augment import RandAugment, ThreeAugment
+from .random_crop import RandomResizedCrop, SimpleRandomCrop
+from .train_transform import TrainTransform
 
 __all__ = [
     "CLIP_MEAN",
     "CLIP_STD",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "ColorJitter",
     "ImageError",
     "ImageSource",
+    "Mixup",
     "Preprocess",
+    "RandAugment",
+    "RandomErasing",
+    "RandomResizedCrop",
+    "SimpleRandomCrop",
+    "ThreeAugment",
+    "TrainTransform",
     "decode",
 ]

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import math
 import numbers
-import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +13,8 @@ from PIL import Image
 
 from .decode import ImageSource, decode, split_channels
 from .errors import ImageError
+from .normalize import normalize
+from .record import check_mean_and_std, check_name, check_numbers, check_size, known_fields, step
 from .resize import INTERPOLATIONS, RESIZE_RULES, resize_and_crop
 
 if TYPE_CHECKING:
@@ -25,10 +24,6 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-
-
-def _step(default: Any, sentence: str) -> Any:
-    return field(default=default, metadata={"help": sentence})
 
 
 @dataclass(frozen=True)
@@ -53,38 +48,31 @@ class Preprocess:
     name, for a field that does not exist (in `replace` and `from_dict`).
     """
 
-    size: int | tuple[int, int] | None = _step(None, "Model input, int or (height, width); None: the model's img_size.")
-    crop_fraction: float = _step(0.9, "Part of the resized picture that the crop keeps, in (0, 1] (timm: crop_pct).")
-    resize: str = _step(
+    size: int | tuple[int, int] | None = step(None, "Model input, int or (height, width); None: the model's img_size.")
+    crop_fraction: float = step(0.9, "Part of the resized picture that the crop keeps, in (0, 1] (timm: crop_pct).")
+    resize: str = step(
         "short",
         '"short": short side to floor(size / crop_fraction), then centre crop; "squash": both sides to it, without '
         'keeping the aspect ratio, then centre crop; "border": long side to it, borders in the mean colour.',
     )
-    interpolation: str = _step(
+    interpolation: str = step(
         "bicubic", '"nearest", "bilinear", "bicubic", "lanczos", "box" or "hamming"; antialiased.'
     )
-    mean: tuple[float, ...] = _step((0.5, 0.5, 0.5), "Subtracted from each channel, on the 0..1 scale.")
-    std: tuple[float, ...] = _step((0.5, 0.5, 0.5), "Divides each channel afterwards.")
+    mean: tuple[float, ...] = step((0.5, 0.5, 0.5), "Subtracted from each channel, on the 0..1 scale.")
+    std: tuple[float, ...] = step((0.5, 0.5, 0.5), "Divides each channel afterwards.")
 
     def __post_init__(self) -> None:
         checked = {
-            "size": _check_size(self.size),
+            "size": check_size(self.size),
             "crop_fraction": _check_fraction(self.crop_fraction),
-            "resize": _check_name("resize", self.resize, RESIZE_RULES),
-            "interpolation": _check_name("interpolation", self.interpolation, tuple(INTERPOLATIONS)),
-            "mean": _check_numbers("mean", self.mean),
-            "std": _check_numbers("std", self.std),
+            "resize": check_name("resize", self.resize, RESIZE_RULES),
+            "interpolation": check_name("interpolation", self.interpolation, tuple(INTERPOLATIONS)),
+            "mean": check_numbers("mean", self.mean),
+            "std": check_numbers("std", self.std),
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
-        if len(self.mean) != len(self.std):
-            raise ValueError(
-                f"mean has {len(self.mean)} channels and std {len(self.std)}; give both with one number per channel"
-            )
-        if not all(0 <= value <= 1 for value in self.mean):
-            raise ValueError(f"mean={self.mean}: expected numbers on the 0..1 scale; divide those of 0..255 by 255")
-        if not all(value > 0 for value in self.std):
-            raise ValueError(f"std={self.std}: expected numbers above 0; use 1.0 to leave a channel unscaled")
+        check_mean_and_std(self.mean, self.std)
 
     @property
     def in_chans(self) -> int:
@@ -123,7 +111,7 @@ class Preprocess:
 
     def replace(self, **changes: Any) -> Preprocess:
         """A copy with these fields changed. Raises as the class does."""
-        return dataclasses.replace(self, **_known(type(self), changes))
+        return dataclasses.replace(self, **known_fields(type(self), changes))
 
     def with_channels(self, in_chans: int) -> Preprocess:
         """A copy for models of another number of channels: 1 takes the means of mean and std, more repeat them in turn,
@@ -138,7 +126,7 @@ class Preprocess:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain JSON values: tuples become lists."""
-        values = {step.name: getattr(self, step.name) for step in dataclasses.fields(self)}
+        values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
@@ -146,7 +134,7 @@ class Preprocess:
         """The inverse of `to_dict`; fields that are left out take their defaults. Raises as the class does."""
         if not isinstance(values, Mapping):
             raise TypeError(f"found {type(values).__name__}; expected a dict as to_dict gives it")
-        return cls(**_known(cls, values))
+        return cls(**known_fields(cls, values))
 
     def _target(self) -> tuple[int, int]:
         if self.size is None:
@@ -178,60 +166,13 @@ class Preprocess:
         ]
 
     def _normalize(self, pictures: list[Image.Image]) -> np.ndarray:
-        """Pictures of C channels together -> [C, H, W] float32, in the order of operations of torchvision."""
-        pixels = np.concatenate([np.atleast_3d(np.asarray(picture)) for picture in pictures], axis=2)
-        values = np.ascontiguousarray(pixels.transpose(2, 0, 1), np.float32)
-        values /= np.float32(255)
-        values -= np.asarray(self.mean, np.float32)[:, None, None]
-        values /= np.asarray(self.std, np.float32)[:, None, None]
-        return values
-
-
-def _known(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    names = [step.name for step in dataclasses.fields(cls)]
-    for name in values:
-        if name not in names:
-            nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.4)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-            raise TypeError(f"{cls.__name__} has no field {name!r}{hint} It has {', '.join(names)}")
-    return dict(values)
-
-
-def _check_size(size: Any) -> int | tuple[int, int] | None:
-    if size is None:
-        return None
-    pair = size if isinstance(size, (list, tuple)) else (size, size)
-    try:
-        if any(isinstance(side, bool) for side in pair):
-            raise TypeError
-        height, width = (operator.index(side) for side in pair)
-    except (TypeError, ValueError):
-        raise ValueError(f"size={size!r}: expected an int, (height, width), or None for the model's own") from None
-    if height < 1 or width < 1:
-        raise ValueError(f"size={size!r}: expected at least 1 pixel")
-    return (height, width) if isinstance(size, (list, tuple)) else height
+        """Pictures of C channels together -> [C, H, W] float32."""
+        if len(pictures) == 1:
+            return normalize(np.asarray(pictures[0]), self.mean, self.std)
+        return normalize(np.stack([np.asarray(picture) for picture in pictures], axis=2), self.mean, self.std)
 
 
 def _check_fraction(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < value <= 1:  # NaN fails, too
         raise ValueError(f"crop_fraction={value!r}: expected a number in (0, 1], such as 0.9 or 224 / 256")
     return float(value)
-
-
-def _check_name(field_name: str, value: Any, known: tuple[str, ...]) -> str:
-    if isinstance(value, str) and value in known:
-        return value
-    nearest = difflib.get_close_matches(str(value), known, n=1)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    raise ValueError(f"{field_name}={value!r}: expected one of {', '.join(map(repr, known))}{hint}")
-
-
-def _check_numbers(field_name: str, values: Any) -> tuple[float, ...]:
-    if isinstance(values, np.ndarray):
-        values = values.tolist()
-    if not isinstance(values, (list, tuple)) or not values:
-        raise ValueError(f"{field_name}={values!r}: expected one number per channel, such as (0.5, 0.5, 0.5)")
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
-            raise ValueError(f"{field_name}={values!r}: {value!r} is not a finite number")
-    return tuple(float(value) for value in values)

@@ -1,0 +1,57 @@
+"""Random brightness, contrast, saturation and hue, in random order."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from .operations import brightness, color, contrast, hue
+from .record import check_number, check_range
+
+_PROPERTIES = ("brightness", "contrast", "saturation", "hue")
+_ADJUST = (brightness, contrast, color, hue)
+
+
+@dataclass(frozen=True)
+class ColorJitter:
+    """Changes brightness, contrast, saturation and hue by random factors in random order, as torchvision's.
+
+    Args:
+        brightness, contrast, saturation: a number x, at least 0: the factor is uniform in [max(0, 1 - x), 1 + x]; or
+            its range (lowest, highest).
+        hue: a number x in [0, 0.5]: the turn is uniform in [-x, x] of the circle; or its range within [-0.5, 0.5].
+
+    0 leaves a property alone. Raises ValueError for values that cannot work.
+    """
+
+    brightness: float | tuple[float, float] = 0.0
+    contrast: float | tuple[float, float] = 0.0
+    saturation: float | tuple[float, float] = 0.0
+    hue: float | tuple[float, float] = 0.0
+
+    def __post_init__(self) -> None:
+        for name in _PROPERTIES:
+            value = getattr(self, name)
+            low, high = (-0.5, 0.5) if name == "hue" else (0.0, math.inf)
+            if isinstance(value, (tuple, list)):
+                check_range(name, value, low, high)
+            else:
+                check_number(name, value, 0, high)
+
+    def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
+        """A Pillow image, mode RGB or L -> one of the same size and mode."""
+        order = rng.permutation(len(_PROPERTIES))
+        amounts = [rng.uniform(*self._range(name)) if getattr(self, name) else None for name in _PROPERTIES]
+        for index in order:
+            if amounts[index] is not None:
+                image = _ADJUST[index](image, amounts[index])
+        return image
+
+    def _range(self, name: str) -> tuple[float, float]:
+        value = getattr(self, name)
+        if isinstance(value, (tuple, list)):
+            return value
+        return (-value, value) if name == "hue" else (max(0.0, 1.0 - value), 1.0 + value)

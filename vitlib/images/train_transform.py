@@ -1,0 +1,148 @@
+"""`TrainTransform`: what a picture goes through in training, from the file to the model's input, as one record."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from .color_jitter import ColorJitter
+from .decode import ImageSource, decode
+from .erasing import RandomErasing
+from .normalize import normalize
+from .preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from .rand_augment import RandAugment, ThreeAugment
+from .random_crop import RandomResizedCrop, SimpleRandomCrop
+from .record import (
+    check_mean_and_std,
+    check_name,
+    check_number,
+    check_numbers,
+    check_size,
+    known_fields,
+    step,
+)
+
+
+@dataclass(frozen=True)
+class TrainTransform:
+    """Crop, flip, augment, jitter, normalise, erase: timm's `create_transform(size, is_training=True)` as a record.
+
+    Called with one image and a NumPy generator, from which everything random comes: the same seed gives the same
+    array. An image is whatever `Preprocess` takes: a path, the bytes of an image file, a Pillow image or a uint8
+    array. len(mean) is the number of channels, 1 (grey) or 3 (RGB); what needs colour leaves grey as it is.
+
+    =========  ===============================================================================
+    DeiT       auto_augment="rand-m9-mstd0.5-inc1", interpolation="bicubic", erasing=0.25
+    DeiT III   auto_augment="3a", color_jitter=0.3, interpolation="bicubic" (crop="simple" for its fine-tuning)
+    =========  ===============================================================================
+
+    Frozen: `replace` makes a changed copy. Raises ValueError when a value cannot work, and TypeError, with the nearest
+    name, for a field that does not exist (in `replace` and `from_preprocess`).
+    """
+
+    size: int | tuple[int, int] = step(224, "Model input, int or (height, width).")
+    crop: str = step("resized", '"resized": RandomResizedCrop; "simple": SimpleRandomCrop (DeiT III).')
+    scale: tuple[float, float] = step((0.08, 1.0), "Area of the resized crop, (lowest, highest) part of the picture.")
+    ratio: tuple[float, float] = step((3 / 4, 4 / 3), "Its width / height, (lowest, highest).")
+    interpolation: str = step(
+        "random", 'As in Preprocess, or "random": bilinear or bicubic, drawn for each picture and each operation.'
+    )
+    hflip: float = step(0.5, "Probability of mirroring left to right.")
+    vflip: float = step(0.0, "Probability of mirroring top to bottom.")
+    auto_augment: str | None = step(
+        None, 'RandAugment in timm\'s language, such as "rand-m9-mstd0.5-inc1"; "3a": ThreeAugment; None: neither.'
+    )
+    color_jitter: float | tuple[float, ...] | None = step(
+        None,
+        "Of brightness, contrast and saturation: one number, or one each and a fourth for the hue. As in timm, without "
+        'effect beside a RandAugment (other than with the operations "3a").',
+    )
+    mean: tuple[float, ...] = step(IMAGENET_MEAN, "Subtracted from each channel, on the 0..1 scale.")
+    std: tuple[float, ...] = step(IMAGENET_STD, "Divides each channel afterwards.")
+    erasing: float = step(0.0, "Probability of RandomErasing.")
+    erasing_mode: str = step("pixel", 'Of RandomErasing: "pixel", "rand" or "const".')
+    erasing_count: int = step(1, "Most rectangles that are erased in a picture.")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", check_size(self.size))
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, check_numbers(name, getattr(self, name)))
+        check_mean_and_std(self.mean, self.std)
+        if len(self.mean) not in (1, 3):
+            raise ValueError(f"mean has {len(self.mean)} channels; expected 1 (grey) or 3 (RGB)")
+        check_name("crop", self.crop, ("resized", "simple"))
+        check_number("hflip", self.hflip, 0, 1)
+        check_number("vflip", self.vflip, 0, 1)
+        _ = self._crop, self._augment, self._jitter, self._erase  # whatever is wrong with them is told now
+
+    @classmethod
+    def from_preprocess(cls, preprocess: Preprocess, **fields: Any) -> TrainTransform:
+        """With the size, interpolation, mean and std of an evaluation transform, such as `model.preprocess`.
+
+        `fields` sets any others, or these. Raises ValueError where the record has no size and none is given.
+        """
+        shared = {name: getattr(preprocess, name) for name in ("size", "interpolation", "mean", "std")}
+        return cls(**shared | known_fields(cls, fields))
+
+    def replace(self, **changes: Any) -> TrainTransform:
+        """A copy with these fields changed. Raises as the class does."""
+        return dataclasses.replace(self, **known_fields(type(self), changes))
+
+    def __call__(self, image: ImageSource, rng: np.random.Generator) -> np.ndarray:
+        """One image -> [C, H, W] float32.
+
+        Raises `ImageError` (a ValueError) for a picture that cannot be used, naming it, and FileNotFoundError for a
+        path that does not exist.
+        """
+        values = normalize(np.asarray(self.augment(image, rng)), self.mean, self.std)
+        return self._erase(values, rng) if self._erase else values
+
+    def augment(self, image: ImageSource, rng: np.random.Generator) -> Image.Image:
+        """One image -> the picture before normalising and erasing, mode L or RGB; for looking at. Raises as calling."""
+        picture = self._crop(decode(image, "L" if len(self.mean) == 1 else "RGB"), rng)
+        if self.hflip and rng.random() < self.hflip:
+            picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        if self.vflip and rng.random() < self.vflip:
+            picture = picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+        if self._augment:
+            picture = self._augment(picture, rng)
+        return self._jitter(picture, rng) if self._jitter else picture
+
+    @cached_property
+    def _crop(self) -> RandomResizedCrop | SimpleRandomCrop:
+        if self.crop == "simple":
+            return SimpleRandomCrop(self.size, interpolation=self.interpolation)
+        return RandomResizedCrop(self.size, self.scale, self.ratio, self.interpolation)
+
+    @cached_property
+    def _augment(self) -> RandAugment | ThreeAugment | None:
+        if self.auto_augment is None:
+            return None
+        if self.auto_augment == "3a":
+            return ThreeAugment()
+        fill = tuple(min(255, round(255 * value)) for value in self.mean)
+        return RandAugment.from_string(
+            self.auto_augment, interpolation=self.interpolation, fill=fill if len(fill) > 1 else fill[0]
+        )
+
+    @cached_property
+    def _jitter(self) -> ColorJitter | None:
+        if not self.color_jitter or (self.auto_augment is not None and "3a" not in self.auto_augment):
+            return None
+        amounts = self.color_jitter if isinstance(self.color_jitter, (list, tuple)) else (self.color_jitter,) * 3
+        if len(amounts) not in (3, 4):
+            raise ValueError(
+                f"color_jitter={self.color_jitter!r}: expected a number, or three or four: brightness, contrast, "
+                "saturation, hue"
+            )
+        return ColorJitter(*amounts)
+
+    @cached_property
+    def _erase(self) -> RandomErasing | None:
+        erase = RandomErasing(self.erasing, mode=self.erasing_mode, count=self.erasing_count)
+        return erase if self.erasing else None
