@@ -53,8 +53,12 @@ def invert(image: Image.Image, _: None = None) -> Image.Image:
 
 
 def posterize(image: Image.Image, bits: int) -> Image.Image:
-    """Keeps the highest `bits` bits of each value."""
-    return image if bits >= 8 else ImageOps.posterize(image, bits)
+    """Keeps the highest `bits` bits of each value; 0 gives black."""
+    if bits >= 8:
+        return image
+    # Not ImageOps.posterize: since Pillow 13 it raises for 0 bits, which RandAugment's level 10 asks for.
+    mask = 256 - (1 << (8 - bits))
+    return image.point([value & mask for value in range(256)] * len(image.getbands()))
 
 
 def solarize(image: Image.Image, threshold: int) -> Image.Image:

@@ -93,13 +93,17 @@ class TrainTransform:
         """A copy with these fields changed. Raises as the class does."""
         return dataclasses.replace(self, **known_fields(type(self), changes))
 
-    def __call__(self, image: ImageSource, rng: np.random.Generator) -> np.ndarray:
-        """One image -> [C, H, W] float32.
+    def __call__(self, image: ImageSource, rng: np.random.Generator, out: np.ndarray | None = None) -> np.ndarray:
+        """One image -> [C, H, W] float32; written to `out`, such as a row of a batch array, where it is given.
 
         Raises `ImageError` (a ValueError) for a picture that cannot be used, naming it, and FileNotFoundError for a
         path that does not exist.
         """
-        values = normalize(np.asarray(self.augment(image, rng)), self.mean, self.std)
+        picture = self.augment(image, rng)
+        shape = (len(self.mean), picture.height, picture.width)
+        if out is not None and (out.shape != shape or out.dtype != np.float32):
+            raise ValueError(f"out: {out.dtype} {list(out.shape)}; expected float32 {list(shape)}")
+        values = normalize(np.asarray(picture), self.mean, self.std, out)
         return self._erase(values, rng) if self._erase else values
 
     def augment(self, image: ImageSource, rng: np.random.Generator) -> Image.Image:
