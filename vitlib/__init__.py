@@ -19,7 +19,7 @@ from .models import (
 )
 
 if TYPE_CHECKING:
-    from .training import DistillationLoss
+    from .training import DistillationLoss, param_groups
     from .weights import LoadReport, WeightsError, from_pretrained, load_weights, save_weights
 
 __version__ = "0.1.0"
@@ -49,12 +49,13 @@ __all__ = [
     "get_config",
     "list_models",
     "load_weights",
+    "param_groups",
     "predict",
     "save_weights",
     "tune_cpu",
 ]
 
-_FROM_TRAINING = ("DistillationLoss",)
+_FROM_TRAINING = ("DistillationLoss", "param_groups")
 _FROM_WEIGHTS = ("LoadReport", "WeightsError", "from_pretrained", "load_weights", "save_weights")
 
 

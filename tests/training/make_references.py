@@ -22,7 +22,7 @@ from timm.models.vision_transformer import VisionTransformer
 from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 
 OUT = pathlib.Path(__file__).parent / "references"
-SHAPE = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2, "num_classes": 5}
+SHAPE = {"img_size": 16, "patch_size": 4, "embed_dim": 12, "depth": 2, "num_heads": 2, "num_classes": 5}
 BATCH = 4
 
 
@@ -132,7 +132,7 @@ def prepared(cls):
 
 
 def batch(rng):
-    return rng.standard_normal((BATCH, 3, 32, 32)).astype("float32")
+    return rng.standard_normal((BATCH, 3, 16, 16)).astype("float32")
 
 
 def distilled_step():

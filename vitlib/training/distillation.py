@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -60,7 +61,7 @@ class DistillationLoss(nn.Layer):
         for name, value, known in (("kind", kind, KINDS), ("reduction", reduction, REDUCTIONS)):
             if value not in known:
                 raise ValueError(f"{name}={value!r}: expected one of {', '.join(map(repr, known))}")
-        if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or not 0 < temperature < 1e6:
+        if isinstance(temperature, bool) or not isinstance(temperature, numbers.Real) or not 0 < temperature < 1e6:
             raise ValueError(f"temperature={temperature!r}: expected a number above 0; the DeiT paper takes 3.0")
         if base is not None and label_smoothing:
             raise ValueError(

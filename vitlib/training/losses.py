@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numbers
+
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
@@ -34,7 +36,7 @@ def soft_targets(labels: paddle.Tensor, num_classes: int, label_smoothing: float
 
 def check_fraction(name: str, value: float) -> float:
     """`value` as a float; raises ValueError outside [0, 1]."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value <= 1:
         raise ValueError(f"{name}={value!r}: expected a number in [0, 1]")
     return float(value)
 
