@@ -19,6 +19,7 @@ from .models import (
 )
 
 if TYPE_CHECKING:
+    from .training import DistillationLoss, param_groups
     from .weights import LoadReport, WeightsError, from_pretrained, load_weights, save_weights
 
 __version__ = "0.1.0"
@@ -29,6 +30,7 @@ __all__ = [
     "CpuTuning",
     "DeiT",
     "DeiTLogits",
+    "DistillationLoss",
     "EncoderBlock",
     "ImageError",
     "LoadReport",
@@ -47,16 +49,22 @@ __all__ = [
     "get_config",
     "list_models",
     "load_weights",
+    "param_groups",
     "predict",
     "save_weights",
     "tune_cpu",
 ]
 
+_FROM_TRAINING = ("DistillationLoss", "param_groups")
 _FROM_WEIGHTS = ("LoadReport", "WeightsError", "from_pretrained", "load_weights", "save_weights")
 
 
 def __getattr__(name: str) -> Any:
-    """Weights are read by many small modules; they are imported when first asked for (PEP 562)."""
+    """Weights and training are many small modules; they are imported when first asked for (PEP 562)."""
+    if name in _FROM_TRAINING:
+        from . import training
+
+        return getattr(training, name)
     if name in _FROM_WEIGHTS:
         from . import weights
 

@@ -1,0 +1,99 @@
+"""Classification losses for class indices and for soft targets, as timm computes them."""
+
+from __future__ import annotations
+
+import numbers
+
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+
+
+def soft_targets(labels: paddle.Tensor, num_classes: int, label_smoothing: float = 0.0) -> paddle.Tensor:
+    """Class indices [B] or [B, 1] (integers), or soft targets [B, C] (floats), -> soft targets [B, C], float.
+
+    label_smoothing moves every target towards the uniform distribution: (1 - s) · target + s / C (arXiv 1512.00567,
+    §7). Raises ValueError for soft targets of another number of classes.
+    """
+    if labels.is_floating_point():
+        if labels.ndim != 2 or labels.shape[-1] != num_classes:
+            raise ValueError(
+                f"the soft targets have shape {list(labels.shape)} and the logits {num_classes} classes; expected soft "
+                f"targets [batch, {num_classes}], or class indices [batch] of an integer type"
+            )
+        targets = labels
+    else:
+        if labels.ndim != 1 and not (labels.ndim == 2 and labels.shape[-1] == 1):
+            raise ValueError(
+                f"integer labels have shape {list(labels.shape)}; expected class indices [batch], or soft targets "
+                f"[batch, {num_classes}] of a float type"
+            )
+        targets = F.one_hot(labels.reshape([-1]), num_classes)
+    if label_smoothing:
+        targets = targets * (1 - label_smoothing) + label_smoothing / num_classes
+    return targets
+
+
+def check_fraction(name: str, value: float) -> float:
+    """`value` as a float; raises ValueError outside [0, 1]."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value <= 1:
+        raise ValueError(f"{name}={value!r}: expected a number in [0, 1]")
+    return float(value)
+
+
+def full_precision(logits: paddle.Tensor) -> paddle.Tensor:
+    """float16 and bfloat16 logits as float32: their softmax over many classes would lose most of its digits."""
+    return logits.astype("float32") if logits.dtype in (paddle.float16, paddle.bfloat16) else logits
+
+
+class SoftTargetCrossEntropy(nn.Layer):
+    """-Σ_c target_c · log softmax(logits)_c, averaged over the batch; equals timm's SoftTargetCrossEntropy, and with
+    class indices its LabelSmoothingCrossEntropy.
+
+    Args:
+        label_smoothing: in [0, 1], applied to indices and to soft targets alike (as PyTorch's `cross_entropy` does);
+            leave it 0 for targets of a Mixup that has smoothed them.
+
+    Called with logits [B, C] and class indices [B] (an integer type) or soft targets [B, C]. Gives a scalar.
+    Raises ValueError for a label_smoothing outside [0, 1] and for targets that do not fit the logits.
+    """
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.label_smoothing = check_fraction("label_smoothing", label_smoothing)
+
+    def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
+        log_probabilities = F.log_softmax(full_precision(logits), axis=-1)
+        targets = soft_targets(labels, logits.shape[-1], self.label_smoothing).astype(log_probabilities.dtype)
+        return -(targets * log_probabilities).sum(axis=-1).mean()
+
+
+class BinaryCrossEntropy(nn.Layer):
+    """One sigmoid per class (DeiT III, arXiv 2204.07118, §3; timm's BinaryCrossEntropy).
+
+    Args:
+        label_smoothing: in [0, 1], applied to class indices only: soft targets come smoothed (as in timm).
+        threshold: soft targets above it become 1, all others 0; None leaves them. DeiT III: 0.0, so that both classes
+            of a mixed picture are present.
+        sum_classes: add the losses of the classes instead of averaging them (then C times larger).
+
+    Called with logits [B, C] and class indices [B] (an integer type) or soft targets [B, C]. Gives a scalar, the mean
+    over the batch. Raises ValueError for a label_smoothing outside [0, 1] and for targets that do not fit the logits.
+    """
+
+    def __init__(
+        self, label_smoothing: float = 0.1, *, threshold: float | None = None, sum_classes: bool = False
+    ) -> None:
+        super().__init__()
+        self.label_smoothing = check_fraction("label_smoothing", label_smoothing)
+        self.threshold = threshold
+        self.sum_classes = sum_classes
+
+    def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
+        logits = full_precision(logits)
+        smoothing = 0.0 if labels.is_floating_point() else self.label_smoothing
+        targets = soft_targets(labels, logits.shape[-1], smoothing).astype(logits.dtype)
+        if self.threshold is not None:
+            targets = (targets > self.threshold).astype(logits.dtype)
+        losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        return (losses.sum(axis=-1) if self.sum_classes else losses).mean()
