@@ -4,6 +4,7 @@ from .color_jitter import ColorJitter
 from .decode import ImageSource, decode
 from .erasing import RandomErasing
 from .errors import ImageError
+from .folder import ImageFolder, Sample, collate, load_batches
 from .mixing import Mixup
 from .preprocess import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from .rand_augment import RandAugment, ThreeAugment
@@ -17,14 +18,18 @@ __all__ = [
     "IMAGENET_STD",
     "ColorJitter",
     "ImageError",
+    "ImageFolder",
     "ImageSource",
     "Mixup",
     "Preprocess",
     "RandAugment",
     "RandomErasing",
     "RandomResizedCrop",
+    "Sample",
     "SimpleRandomCrop",
     "ThreeAugment",
     "TrainTransform",
+    "collate",
     "decode",
+    "load_batches",
 ]

@@ -1,0 +1,161 @@
+import numpy as np
+import paddle
+import pytest
+from conftest import refused
+from PIL import Image
+
+from vitlib.images import ImageError, ImageFolder, Preprocess, Sample, collate, load_batches
+
+
+def noisy(image, rng):
+    """A transform that shows both of its inputs."""
+    return np.asarray(image, np.float32).transpose(2, 0, 1) + rng.random((3, 1, 1), np.float32)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """cat: 0.png, 1.png, deep/2.JPG; dog: 0.png; each filled with its number among all, times 10."""
+    for number, name in enumerate(("cat/0.png", "cat/1.png", "cat/deep/2.JPG", "dog/0.png")):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 6), (10 * number,) * 3).save(path, "PNG")
+    return tmp_path
+
+
+@pytest.fixture
+def broken(folder):
+    (folder / "cat/1.png").write_bytes((folder / "cat/1.png").read_bytes()[:50])
+    return folder
+
+
+def test_samples_are_sorted_by_class_and_path_at_any_depth(folder):
+    (folder / "cat/notes.txt").write_text("x")
+    (folder / "cat/.hidden.png").write_text("x")
+    (folder / ".ipynb_checkpoints").mkdir()
+    dataset = ImageFolder(folder)
+    assert dataset.classes == ["cat", "dog"]
+    names = [("cat/0.png", 0), ("cat/1.png", 0), ("cat/deep/2.JPG", 0), ("dog/0.png", 1)]
+    assert dataset.samples == [(str(folder / name), label) for name, label in names]
+    assert dataset.labels.tolist() == [0, 0, 0, 1]
+    assert dataset.labels.dtype == np.int64
+    assert dataset.ignored == [str(folder / "cat/notes.txt")]
+    assert [sample.image.getpixel((0, 0))[0] for sample in dataset] == [0, 10, 20, 30]
+
+
+def test_folders_that_link_to_themselves_are_read_once(folder):
+    (folder / "cat/again").symlink_to(folder / "cat")
+    assert len(ImageFolder(folder)) == 4
+
+
+def test_augmentation_depends_on_seed_and_draw_alone(folder):
+    dataset = ImageFolder(folder, noisy, seed=3)
+    expected = np.random.default_rng([3, 9]).random((3, 1, 1), np.float32) + np.full((3, 6, 4), 20, np.float32)
+    for _ in range(2):
+        np.testing.assert_array_equal(dataset[2, 9].image, expected)
+        dataset[0, 1]
+    assert not np.array_equal(dataset[2, 8].image, expected)
+    assert not np.array_equal(ImageFolder(folder, noisy, seed=4)[2, 9].image, expected)
+    np.testing.assert_array_equal(dataset[2].image, dataset[2, 2].image)
+    np.testing.assert_array_equal(dataset[-2].image, dataset[2, 2].image)
+
+
+@pytest.mark.parametrize("mean", [(0.5,), (0.5,) * 3])
+def test_preprocess_gives_what_it_gives_for_the_path(folder, mean):
+    preprocess = Preprocess(size=4, mean=mean, std=mean)
+    dataset = ImageFolder(folder, preprocess=preprocess)
+    np.testing.assert_array_equal(dataset[3].image, preprocess.array(dataset.samples[3][0]))
+    assert dataset[3].image.shape == (len(mean), 4, 4)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_loaders_skip_and_name_what_is_unreadable(broken, workers):
+    (broken / "dog/1.png").write_text("no picture")
+    dataset = ImageFolder(broken, noisy, seed=1)
+    keys = [[(0, 7), (1, 8), (2, 9)], [(1, 10), (4, 11)], [(3, 12)]]
+    for loader in (
+        load_batches(dataset, keys, num_workers=workers),
+        paddle.io.DataLoader(dataset, batch_sampler=keys, collate_fn=collate, num_workers=workers),
+        paddle.io.DataLoader(
+            dataset, batch_sampler=keys, collate_fn=collate, num_workers=workers, use_shared_memory=False
+        ),
+    ):
+        batches = list(loader)
+        assert [batch[2].tolist() for batch in batches] == [[0, 2], [1, 4], [3]]
+        images, labels, _, unreadable = batches[0]
+        np.testing.assert_array_equal(images.numpy(), np.stack([dataset[0, 7].image, dataset[2, 9].image]))
+        assert images.dtype == paddle.float32
+        assert labels.dtype == paddle.int64
+        assert len(unreadable) == 1
+        assert unreadable[0].startswith(repr(str(broken / "cat/1.png")))
+        assert labels.tolist() == [0, 0]
+        assert list(batches[1][:2]) == [None, None]
+        assert len(batches[1][3]) == 2
+        assert batches[2][3] == []
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_loaders_raise_when_told_so(broken, workers):
+    dataset = ImageFolder(broken, noisy, on_unreadable="raise")
+    with refused(ImageError, "cat/1.png"):
+        list(load_batches(dataset, [[0], [1]], num_workers=workers))
+    with refused(ImageError, "cat/1.png"):
+        dataset[1]
+
+
+def test_errors_of_a_transform_are_not_taken_for_unreadable_pictures(folder):
+    def wrong(image, rng):
+        raise ImageError("a mistake")
+
+    with refused(ImageError, "a mistake"):
+        ImageFolder(folder, wrong)[0]
+
+
+def test_a_file_that_disappears_is_unreadable(folder):
+    dataset = ImageFolder(folder, noisy)
+    (folder / "dog/0.png").unlink()
+    assert dataset[3].image is None
+    assert "disappeared" in dataset[3].reason
+
+
+def test_a_batch_of_different_shapes_is_refused(folder):
+    with refused(ValueError, "[3, 6, 4]", "[3, 5, 4]", "sample 8"):
+        collate([Sample(np.zeros((3, 6, 4)), 0, 7), Sample(np.zeros((3, 5, 4)), 0, 8)])
+
+
+def test_bad_folders_are_refused(folder, tmp_path):
+    with refused(FileNotFoundError, "nowhere"):
+        ImageFolder(tmp_path / "nowhere")
+    with refused(NotADirectoryError, "0.png"):
+        ImageFolder(folder / "dog/0.png")
+    with refused(ValueError, "lie directly", "'0.png'", "subfolder"):
+        ImageFolder(folder / "dog")
+    (folder / "eel/deep").mkdir(parents=True)
+    (folder / "eel/deep/x.mp4").write_text("")
+    with refused(ValueError, "'eel'", "'x.mp4'", ".jpg"):
+        ImageFolder(folder)
+    with refused(ValueError, "no subfolders"):
+        ImageFolder(folder / "eel/deep")
+
+
+def test_classes_must_be_those_of_the_folder(folder):
+    assert ImageFolder(folder, classes=["dog", "cat"]).labels.tolist() == [0, 1, 1, 1]
+    with refused(ValueError, "lacks 'eel'", "has 'dog' besides"):
+        ImageFolder(folder, classes=["cat", "eel"])
+    with refused(ValueError, "'cat' more than once"):
+        ImageFolder(folder, classes=["cat", "cat", "dog"])
+
+
+def test_arguments_that_cannot_work_are_refused(folder):
+    preprocess = Preprocess(size=4)
+    with refused(ValueError, "transform", "preprocess"):
+        ImageFolder(folder, noisy, preprocess=preprocess)
+    with refused(TypeError, "preprocess="):
+        ImageFolder(folder, preprocess)
+    with refused(ValueError, "no size"):
+        ImageFolder(folder, preprocess=Preprocess())
+    with refused(ValueError, "5 channels"):
+        ImageFolder(folder, preprocess=preprocess.with_channels(5))
+    with refused(ValueError, "ignore"):
+        ImageFolder(folder, on_unreadable="ignore")
+    with refused(IndexError, "4"):
+        ImageFolder(folder)[4]

@@ -1,0 +1,98 @@
+"""Accuracy of a model, of both heads where it has two, over one process or many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+
+from ..models import DeiT
+from .parallel import unwrapped
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found for N samples; -1 stands for those that were not seen, such as unreadable pictures.
+
+    labels: [N] the true classes.
+    predictions: by name of what predicts, [N]: "model" is what the model says in evaluation; a DeiT has "class_head" and
+        "distillation_head" beside it.
+    loss: mean cross-entropy of what the model says, in nats.
+    unreadable: a sentence for each picture that could not be read (of this process).
+    """
+
+    labels: np.ndarray
+    predictions: dict[str, np.ndarray]
+    loss: float
+    unreadable: list[str] = field(default_factory=list)
+
+    @property
+    def accuracy(self) -> float:
+        """Of the model, in percent of the samples that were seen."""
+        return self.accuracy_of("model")
+
+    def accuracy_of(self, name: str) -> float:
+        """Of "model", "class_head" or "distillation_head", in percent."""
+        return 100 * float(self.correct(name)[self.labels >= 0].mean())
+
+    def correct(self, name: str = "model") -> np.ndarray:
+        """[N] booleans, False for samples that were not seen."""
+        return (self.predictions[name] == self.labels) & (self.labels >= 0)
+
+
+def evaluate(model: nn.Layer, batches: Iterable[Any], num_samples: int) -> Evaluation:
+    """Run a model over batches as `vitlib.images.load_batches` gives them, (images, labels, indices, unreadable).
+
+    model: in a `paddle.DataParallel` or not; its mode is as before when it returns. num_samples: N, of the data set.
+    Under `paddle.distributed` every process gives its share of the batches, and all get the same result.
+
+    Raises ValueError when no picture was seen.
+    """
+    network = unwrapped(model)
+    was_training = network.training
+    network.eval()
+    names = ["model", "class_head", "distillation_head"] if isinstance(network, DeiT) else ["model"]
+    found = np.full([1 + len(names), num_samples], -1, np.int64)  # labels, then predictions
+    total, unreadable = 0.0, []
+    try:
+        with paddle.no_grad():
+            for images, labels, indices, reasons in batches:
+                unreadable += reasons
+                if not len(labels):
+                    continue
+                heads = _logits(network, images)
+                total += float(F.cross_entropy(heads[0], labels, reduction="sum"))
+                rows = [labels.numpy(), *(head.argmax(axis=-1).numpy() for head in heads)]
+                found[:, indices.numpy()] = np.stack(rows)
+    finally:
+        if was_training:
+            network.train()
+    found, total = _over_processes(found, total)
+    seen = int((found[0] >= 0).sum())
+    if not seen:
+        raise ValueError(f"none of {num_samples} pictures could be read{': ' + unreadable[0] if unreadable else ''}")
+    return Evaluation(found[0], dict(zip(names, found[1:], strict=True)), total / seen, unreadable)
+
+
+def _logits(network: nn.Layer, images: paddle.Tensor) -> list[paddle.Tensor]:
+    """[what the model says, its heads where it has two], each [B, C]."""
+    if isinstance(network, DeiT):
+        heads = network(images, return_heads=True)
+        return [(heads[0] + heads[1]) / 2, *heads]
+    outputs = network(images)
+    return [outputs[0] if isinstance(outputs, (tuple, list)) else outputs]
+
+
+def _over_processes(found: np.ndarray, total: float) -> tuple[np.ndarray, float]:
+    """Every sample was seen by one process, and is -1 in the others."""
+    if paddle.distributed.get_world_size() == 1:
+        return found, total
+    everything, loss = paddle.to_tensor(found), paddle.to_tensor([total], dtype="float64")
+    paddle.distributed.all_reduce(everything, op=paddle.distributed.ReduceOp.MAX)
+    paddle.distributed.all_reduce(loss)
+    return everything.numpy(), float(loss)
