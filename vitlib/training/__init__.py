@@ -9,12 +9,14 @@ from .ema import ExponentialMovingAverage
 from .evaluate import Evaluation, evaluate
 from .losses import BinaryCrossEntropy, SoftTargetCrossEntropy
 from .param_groups import param_groups
+from .random_states import random_states, set_random_states
 from .run_log import RunLog
 from .sampler import EpochSampler
 from .schedule import warmup_cosine
 from .state_file import CheckpointError
 from .step import TrainingStep
 from .teacher import Teacher, TeacherLogits
+from .training_state import restore_training_state, training_state
 
 __all__ = [
     "BinaryCrossEntropy",
@@ -31,5 +33,9 @@ __all__ = [
     "TrainingStep",
     "evaluate",
     "param_groups",
+    "random_states",
+    "restore_training_state",
+    "set_random_states",
+    "training_state",
     "warmup_cosine",
 ]
