@@ -1,5 +1,17 @@
 """Training: losses, teachers, parameter groups, learning rates, averages, the step; the order of samples, checkpoints
-that survive anything, and the record of a run. Each part works alone."""
+that survive anything, and the record of a run. Each part works alone.
+
+schedule = warmup_cosine(5e-4 * batch_size / 512, total_steps=steps, warmup_steps=steps // 60)
+optimizer = paddle.optimizer.AdamW(schedule, parameters=param_groups(model, 0.05))
+teacher = Teacher(teacher_model, student=model)
+ema = ExponentialMovingAverage(model, 0.9999)
+step = TrainingStep(model, DistillationLoss("hard"), optimizer, clip_norm=1.0, schedule=schedule, ema=ema)
+model.train()
+for images, labels in loader:
+    loss = step(images, labels, teacher(images))
+with ema.averaged():
+    ...  # evaluate or save the averaged model
+"""
 
 from __future__ import annotations
 
@@ -10,6 +22,7 @@ from .evaluate import Evaluation, evaluate
 from .losses import BinaryCrossEntropy, SoftTargetCrossEntropy
 from .param_groups import param_groups
 from .random_states import random_states, set_random_states
+from .run import Run, load_run
 from .run_log import RunLog
 from .sampler import EpochSampler
 from .schedule import warmup_cosine
@@ -26,12 +39,14 @@ __all__ = [
     "EpochSampler",
     "Evaluation",
     "ExponentialMovingAverage",
+    "Run",
     "RunLog",
     "SoftTargetCrossEntropy",
     "Teacher",
     "TeacherLogits",
     "TrainingStep",
     "evaluate",
+    "load_run",
     "param_groups",
     "random_states",
     "restore_training_state",

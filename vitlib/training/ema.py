@@ -51,16 +51,16 @@ class ExponentialMovingAverage:
         for name, value in self._values(self.model).items():
             average = self.average[name]
             if name in trained:
-                average.lerp_(value.astype(average.dtype), 1 - decay)
+                average.lerp_(_as(value, average.dtype), 1 - decay)
             else:
-                average.copy_(value.astype(average.dtype), True)
+                average.copy_(_as(value, average.dtype), True)
         self.num_updates += 1
 
     @paddle.no_grad()
     def apply_to(self, model: nn.Layer) -> None:
         """Set the weights and buffers of a model of the same structure to the average, for good."""
         for name, value in self._values(unwrapped(model)).items():
-            value.copy_(self.average[name].astype(value.dtype), True)
+            value.copy_(_as(self.average[name], value.dtype), True)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -85,7 +85,7 @@ class ExponentialMovingAverage:
         given = state["average"]
         self._check({name: tuple(value.shape) for name, value in given.items()}, "this state")
         for name, average in self.average.items():
-            average.copy_(paddle.to_tensor(given[name]).astype(average.dtype), True)
+            average.copy_(_as(paddle.to_tensor(given[name]), average.dtype), True)
         self.num_updates = int(state["num_updates"])
 
     def _values(self, model: nn.Layer) -> dict[str, paddle.Tensor]:
@@ -103,6 +103,10 @@ class ExponentialMovingAverage:
             f"{what} has {name!r} as {found}, and the average has it as {wanted}; make the average "
             "from a model of the same structure, after reset_head and set_image_size"
         )
+
+
+def _as(value: paddle.Tensor, dtype: paddle.dtype) -> paddle.Tensor:
+    return value if value.dtype == dtype else value.astype(dtype)  # which copies even where nothing changes
 
 
 def _kept(value: paddle.Tensor) -> paddle.Tensor:

@@ -20,8 +20,8 @@ class Evaluation:
     """What `evaluate` found for N samples; -1 stands for those that were not seen, such as unreadable pictures.
 
     labels: [N] the true classes.
-    predictions: by name of what predicts, [N]: "model" is what the model says in evaluation; a DeiT has "class_head" and
-        "distillation_head" beside it.
+    predictions: by name of what predicts, [N]: "model" is what the model says in evaluation; a DeiT has
+        "class_head" and "distillation_head" beside it.
     loss: mean cross-entropy of what the model says, in nats.
     unreadable: a sentence for each picture that could not be read (of this process).
     """

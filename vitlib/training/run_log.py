@@ -1,4 +1,4 @@
-"""What a run shows and leaves behind: a progress bar, one CSV row an epoch, a curve, and VisualDL where it is installed."""
+"""What a run shows and leaves behind: a progress bar, a CSV row an epoch, a curve, and VisualDL where installed."""
 
 from __future__ import annotations
 

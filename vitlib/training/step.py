@@ -128,6 +128,16 @@ class TrainingStep:
             "rate, lengthen the warm-up or give clip_norm"
         )
 
+    @property
+    def pending(self) -> int:
+        """Batches whose gradients wait for the rest of an accumulation."""
+        return self._pending
+
+    def drop_pending(self) -> None:
+        """Forget those, as at the end of an epoch that their number does not divide."""
+        if self._pending:
+            self._clear()
+
     def _clear(self) -> None:
         self.optimizer.clear_grad()
         self._pending, self._trouble = 0, ""

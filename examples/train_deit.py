@@ -1,0 +1,254 @@
+"""Train a Vision Transformer from scratch on a folder of pictures, with or without a teacher (DeiT, arXiv 2012.12877).
+
+    python train_deit.py DATA --model deit_tiny_distilled_patch16_224 --teacher runs/teacher --output runs/student
+
+DATA holds train/CLASS/*.jpg and validation/CLASS/*.jpg, and test/ for --test. The same command goes on where a run
+was stopped or killed. --output gets log.csv, curve.png, checkpoints/, result.json and model/, which
+vitlib.from_pretrained opens. A convnet, to be a teacher, is trained in the same way: --model paddle:resnet18.
+
+Several processes: python -m paddle.distributed.launch --nproc_per_node 2 train_deit.py ... (README says more).
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import paddle
+
+import vitlib
+from vitlib.images import IMAGENET_MEAN, IMAGENET_STD, ImageFolder, Mixup, TrainTransform, load_batches
+from vitlib.training import (
+    DistillationLoss,
+    EpochSampler,
+    ExponentialMovingAverage,
+    Run,
+    Teacher,
+    TrainingStep,
+    evaluate,
+    load_run,
+    param_groups,
+    warmup_cosine,
+)
+
+MAY_CHANGE = {
+    "data",
+    "output",
+    "workers",
+    "threads",
+    "save_every",
+    "test",
+    "teacher",
+}  # between a run and its resumption
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("data", type=Path, help="folder with train/, validation/ and perhaps test/")
+    add("--output", type=Path, required=True, help="folder of this run; the same again resumes it")
+    add("--model", default="deit_tiny_distilled_patch16_224", help="a preset, or paddle:NAME of paddle.vision.models")
+    add("--set", nargs="*", default=[], metavar="OPTION=VALUE", help="of the model: img_size=64 depth=6 ...")
+    add("--size", type=int, default=224, help="picture size of a paddle: model")
+    add("--grey", action="store_true", help="one channel for a paddle: model, such as paddle:LeNet")
+    add("--epochs", type=int, default=300)
+    add("--batch-size", type=int, default=64, help="per process")
+    add("--accumulate", type=int, default=1, help="batches for one optimizer step")
+    add("--lr", type=float, default=5e-4, help="as it is used: the paper's 5e-4 is for 512 pictures a step")
+    add("--warmup-epochs", type=float, default=5)
+    add("--weight-decay", type=float, default=0.05)
+    add("--clip", type=float, help="largest norm of the gradient (default: any)")
+    add("--ema", type=float, help="decay of averaged weights, which are then evaluated and kept, too: 0.99996")
+    add("--scale", type=float, default=0.08, help="smallest part of a picture that a crop keeps")
+    add("--augment", default="rand-m9-mstd0.5-inc1", help="RandAugment in timm's language, 3a, or none")
+    add("--color-jitter", type=float, help="for --augment 3a or none")
+    add("--erasing", type=float, default=0.25, help="probability of random erasing")
+    add("--mixup", type=float, default=0.8, help="alpha of Mixup; 0 leaves it out")
+    add("--cutmix", type=float, default=1.0, help="alpha of CutMix; 0 leaves it out")
+    add("--mix-prob", type=float, default=1.0, help="probability that a batch is mixed")
+    add("--repeats", type=int, default=1, help="3: the paper's repeated augmentation")
+    add("--label-smoothing", type=float, default=0.1)
+    add("--teacher", type=Path, help="--output of the run that trained it")
+    add("--distillation", choices=["hard", "soft"], default="hard")
+    add("--alpha", type=float, default=0.5, help="the teacher's share of the loss; the paper: hard 0.5, soft 0.1")
+    add("--temperature", type=float, default=3.0, help="of soft distillation")
+    add("--seed", type=int, default=0)
+    add("--amp", choices=["bfloat16", "float16"], help="mixed precision, on a GPU")
+    add("--recompute", action="store_true", help="less memory, a third more time")
+    add("--workers", type=int, default=0, help="processes that read pictures")
+    add("--threads", type=int, help="of the CPU (default: all cores)")
+    add("--save-every", type=float, default=300, help="seconds between checkpoints, beside one after each epoch")
+    add("--strict", action="store_true", help="stop at a picture that cannot be read, instead of leaving it out")
+    add("--test", action="store_true", help="evaluate on test/, too, once at the end")
+    return parser.parse_args()
+
+
+def build_model(arguments, num_classes):
+    """A preset, or a network of paddle.vision.models -> (model, its Preprocess)."""
+    if not arguments.model.startswith("paddle:"):
+        model = vitlib.create_model(arguments.model, num_classes=num_classes, **arguments.set)
+        return model, model.preprocess
+    name = arguments.model.removeprefix("paddle:")
+    build = getattr(paddle.vision.models, name, None)
+    if build is None:
+        raise ValueError(f"paddle.vision.models has no {name!r}; resnet18 is one of its networks")
+    preprocess = vitlib.Preprocess(arguments.size, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    return build(num_classes=num_classes, **arguments.set), preprocess.with_channels(1 if arguments.grey else 3)
+
+
+def parse_settings(pairs):
+    """["img_size=64", "global_pool=avg"] -> {"img_size": 64, "global_pool": "avg"}"""
+    settings = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ValueError(f"--set {pair}: expected OPTION=VALUE, such as depth=6")
+        try:
+            settings[name] = json.loads(value)
+        except json.JSONDecodeError:
+            settings[name] = value
+    return settings
+
+
+def load_teacher(run, student_preprocess, classes):
+    """The model that another run of this script trained, frozen."""
+    path = run / "run.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{run} is no run of this script: it has no run.json. Give the --output of one")
+    made = json.loads(path.read_text())
+    if made["classes"] != classes:
+        raise ValueError(f"the teacher knows the classes {made['classes']}, and the data have {classes}")
+    model, preprocess = build_model(argparse.Namespace(**made["arguments"]), len(classes))
+    load_run(run, model)
+    return Teacher(model, preprocess, student=student_preprocess)
+
+
+def open_data(arguments, preprocess, rank, world_size):
+    """The training pictures with their sampler, and a function that evaluates a model on another folder."""
+    augment = None if arguments.augment == "none" else arguments.augment
+    transform = TrainTransform.from_preprocess(
+        preprocess,
+        scale=(arguments.scale, 1.0),
+        auto_augment=augment,
+        color_jitter=arguments.color_jitter,
+        erasing=arguments.erasing,
+    )
+    unreadable = "raise" if arguments.strict else "skip"
+    train = ImageFolder(arguments.data / "train", transform, seed=arguments.seed, on_unreadable=unreadable)
+    sampler = EpochSampler(
+        len(train),
+        arguments.batch_size,
+        seed=arguments.seed,
+        repeats=arguments.repeats,
+        rank=rank,
+        world_size=world_size,
+    )
+
+    def measure(model, part):
+        folder = ImageFolder(
+            arguments.data / part, preprocess=preprocess, classes=train.classes, on_unreadable=unreadable
+        )
+        order = EpochSampler(
+            len(folder), arguments.batch_size, shuffle=False, drop_last=False, rank=rank, world_size=world_size
+        )
+        return evaluate(model, load_batches(folder, order, num_workers=arguments.workers), len(folder))
+
+    return train, sampler, measure
+
+
+def mixing(arguments, num_classes):
+    """Mixup and CutMix of a batch (images, labels, step) -> (images, targets), or only smoothed labels."""
+    if not (arguments.mixup or arguments.cutmix):
+        return lambda images, labels, step: (images, labels)
+    mixup = Mixup(
+        num_classes, arguments.mixup, arguments.cutmix, arguments.mix_prob, label_smoothing=arguments.label_smoothing
+    )
+
+    def mix(images, labels, step):
+        rng = np.random.default_rng([arguments.seed, step, 1])  # the same in every process
+        return tuple(map(paddle.to_tensor, mixup(images.numpy(), labels.numpy(), rng)))
+
+    return mix
+
+
+def train(arguments):
+    world_size = paddle.distributed.get_world_size()
+    if world_size > 1:
+        paddle.distributed.init_parallel_env()
+    rank = paddle.distributed.get_rank()
+    tuning = vitlib.tune_cpu(arguments.threads)
+    classes = ImageFolder(arguments.data / "train").classes
+    run = Run(arguments.output, vars(arguments), classes, may_change=MAY_CHANGE, save_every=arguments.save_every)
+
+    paddle.seed(arguments.seed)  # the same weights in every process
+    model, preprocess = build_model(arguments, len(classes))
+    teacher = load_teacher(arguments.teacher, preprocess, classes) if arguments.teacher else None
+    pictures, sampler, measure = open_data(arguments, preprocess, rank, world_size)
+    mix = mixing(arguments, len(classes))
+    if arguments.recompute:
+        model.set_recompute()
+    model.train()
+    network = paddle.DataParallel(model, find_unused_parameters=teacher is None) if world_size > 1 else model
+
+    steps_per_epoch = len(sampler) // arguments.accumulate
+    schedule = warmup_cosine(
+        arguments.lr,
+        total_steps=arguments.epochs * steps_per_epoch,
+        warmup_steps=int(arguments.warmup_epochs * steps_per_epoch),
+        warmup_lr=min(1e-6, arguments.lr),
+        final_lr=min(1e-5, arguments.lr),
+    )
+    mixed = bool(arguments.mixup or arguments.cutmix)  # Mixup smooths the labels itself
+    loss = DistillationLoss(
+        arguments.distillation if teacher else "none",
+        alpha=arguments.alpha,
+        temperature=arguments.temperature,
+        label_smoothing=0.0 if mixed else arguments.label_smoothing,
+    )
+    said = {}
+
+    def loss_of(outputs, targets, teacher_logits=None):
+        said["logits"] = outputs[0] if isinstance(outputs, (tuple, list)) else outputs
+        return loss(outputs, targets, teacher_logits)
+
+    step = TrainingStep(
+        network,
+        loss_of,
+        paddle.optimizer.AdamW(schedule, parameters=param_groups(model, arguments.weight_decay)),
+        accumulate=arguments.accumulate,
+        clip_norm=arguments.clip,
+        amp=arguments.amp,
+        schedule=schedule,
+        ema=ExponentialMovingAverage(model, arguments.ema, warmup=True) if arguments.ema else None,
+    )
+    run.start(step, sampler, epochs=arguments.epochs)
+    if rank == 0:
+        run.log.message(str(tuning))
+    while run.training:
+        batches = load_batches(pictures, sampler, num_workers=arguments.workers)
+        for images, labels, _, _ in run.batches(batches):
+            images, targets = mix(images, labels, step.num_steps)
+            value = step(images, targets, *([teacher(images)] if teacher else []))
+            run.log.step(value, int((said["logits"].argmax(-1) == labels).sum()), len(labels))
+        found = measure(model, "validation")
+        run.end_epoch({"validation_loss": found.loss, "validation_accuracy": found.accuracy})
+
+    if step.ema is not None:
+        step.ema.apply_to(model)
+    summary = run.finish({part: measure(model, part) for part in ["validation", *["test"] * arguments.test]})
+    if rank == 0:
+        print(summary)
+
+
+def main():
+    arguments = parse_arguments()
+    try:
+        arguments.set = parse_settings(arguments.set)
+        train(arguments)
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        sys.exit(f"train_deit.py: {error}")
+
+
+if __name__ == "__main__":
+    main()
