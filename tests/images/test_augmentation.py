@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -160,9 +161,8 @@ def test_rand_augment_string_sets_what_it_names() -> None:
     ],
 )
 def test_a_string_that_is_not_understood_is_refused_with_its_part(text: str, part: str) -> None:
-    with pytest.raises(ValueError) as raised:
+    with pytest.raises(ValueError, match=re.escape(part)):
         RandAugment.from_string(text)
-    assert part in str(raised.value)
 
 
 def test_erased_area_has_the_expected_mean_and_probability() -> None:
@@ -315,5 +315,5 @@ def test_an_unknown_field_names_the_nearest() -> None:
 
 @pytest.mark.parametrize("fields", [{"mixup_alpha": 0, "cutmix_alpha": 0}, {"mode": "half"}, {"cutmix_minmax": 0.3}])
 def test_mixup_settings_that_cannot_work_are_refused(fields: dict) -> None:
-    with pytest.raises(ValueError, match="expected|nothing would be mixed"):
+    with pytest.raises(ValueError, match=r"expected|nothing would be mixed"):
         Mixup(10, **fields)
