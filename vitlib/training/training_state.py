@@ -122,7 +122,8 @@ def _scheduler(optimizer: paddle.optimizer.Optimizer, scheduler: LRScheduler | N
 
 def _optimizer_state(model: paddle.nn.Layer, optimizer: paddle.optimizer.Optimizer) -> dict[str, Any]:
     tensors: dict[str, dict[str, paddle.Tensor]] = {}
-    for (table, parameter), tensor in _optimizer_tensors(model, optimizer).items():
+    # Sorted, since the optimizer has them in the order in which they were made: equal states make equal files
+    for (table, parameter), tensor in sorted(_optimizer_tensors(model, optimizer).items(), key=lambda pair: pair[0]):
         tensors.setdefault(table, {})[parameter] = tensor
     return {
         "class": type(optimizer).__name__,
