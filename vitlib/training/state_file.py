@@ -59,8 +59,8 @@ def write_state(path: str | os.PathLike[str], state: Any) -> None:
     header: dict[str, Any] = {"__metadata__": {"sha256": _NO_DIGEST.decode(), "state": text}}
     start = 0
     # Wide types before narrow ones keep the data aligned for whoever maps the file
-    for name, value in sorted(arrays.items(), key=lambda pair: -_dtype(pair[1]).itemsize):
-        dtype, shape = _dtype(value), [int(size) for size in value.shape]
+    for name, value in sorted(arrays.items(), key=lambda pair: -array_dtype(pair[1]).itemsize):
+        dtype, shape = array_dtype(value), [int(size) for size in value.shape]
         end = start + dtype.itemsize * math.prod(shape)
         header[name] = {"dtype": _CODES[dtype.name], "shape": shape, "data_offsets": [start, end]}
         converted[name] = lambda value=value: value.numpy() if isinstance(value, paddle.Tensor) else value
@@ -122,10 +122,11 @@ def _read(view: memoryview) -> Any:
     return _decode(json.loads(metadata["state"]), arrays)
 
 
-def _dtype(value: Any) -> np.dtype:
+def array_dtype(value: paddle.Tensor | np.ndarray) -> np.dtype:
+    """The type in which a tensor is saved. Raises TypeError for one that NumPy has not."""
     if not isinstance(value, paddle.Tensor):
         return value.dtype
-    name = str(value.dtype).removeprefix("paddle.")
+    name = str(value.dtype).removeprefix("paddle.")  # bfloat16 is its bits, as `Tensor.numpy()` gives it
     return np.dtype("uint16" if name == "bfloat16" else name)
 
 
@@ -149,7 +150,7 @@ def _encode(value: Any, place: str, arrays: dict[str, Any]) -> Any:
     if not isinstance(value, (np.ndarray, paddle.Tensor)):
         raise TypeError(f"state{place} is a {type(value).__name__}; expected tensors, arrays, numbers, text and tables")
     try:
-        known = _dtype(value).name in _CODES
+        known = array_dtype(value).name in _CODES
     except TypeError:  # a type of Paddle's that NumPy has not
         known = False
     if not known:
