@@ -33,15 +33,8 @@ from vitlib.training import (
     warmup_cosine,
 )
 
-MAY_CHANGE = {
-    "data",
-    "output",
-    "workers",
-    "threads",
-    "save_every",
-    "test",
-    "teacher",
-}  # between a run and its resumption
+# between a run and its resumption
+MAY_CHANGE = {"data", "output", "workers", "threads", "save_every", "test", "teacher", "teacher_cache"}
 
 
 def parse_arguments():
@@ -133,8 +126,10 @@ class RememberedTeacher:
     batches, whatever the student."""
 
     def __init__(self, teacher, arguments, steps, num_classes):
-        names = "data teacher seed batch_size scale augment color_jitter erasing mixup cutmix mix_prob repeats".split()
-        of = [str(getattr(arguments, name)) for name in names]
+        names = (
+            "data, teacher, seed, batch_size, scale, augment, color_jitter, erasing, mixup, cutmix, mix_prob, repeats"
+        )
+        of = [str(getattr(arguments, name)) for name in names.split(", ")]
         of += [teacher.student.to_dict(), paddle.distributed.get_rank(), paddle.distributed.get_world_size()]
         name = hashlib.sha256(json.dumps(of).encode()).hexdigest()[:16]
         shape = (steps, arguments.batch_size, num_classes)

@@ -124,7 +124,7 @@ class Run:
         epoch = self.sampler.epoch
         for batch in batches:
             self.log.unreadable(batch[3])
-            if len(batch[1]):
+            if batch[1] is not None:
                 yield batch
             elif paddle.distributed.get_world_size() > 1:
                 raise RuntimeError(f"no picture of a batch could be read, and other processes wait for it: {batch[3]}")
