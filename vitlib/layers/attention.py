@@ -8,6 +8,7 @@ import numbers
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
+from paddle.jit.sot.psdb import in_sot
 
 from .initialization import linear
 
@@ -126,7 +127,8 @@ class MultiHeadAttention(nn.Layer):
 
 
 def _eager_on_cpu() -> bool:
-    return paddle.in_dynamic_mode() and paddle.get_device() == "cpu"
+    """Whether operations run one by one here and are not traced (the default tracer calls that dynamic mode)."""
+    return paddle.in_dynamic_mode() and not in_sot() and paddle.get_device() == "cpu"
 
 
 def _swap_axes(x: paddle.Tensor) -> paddle.Tensor:
