@@ -1,14 +1,18 @@
 """Train a small Vision Transformer on 1,797 scanned digits, then look at what it looks at. About a minute on two cores.
 
 pip install 'vitlib[examples]'
-python quickstart.py [--seed 0] [--epochs 34] [--picture quickstart.png]
+python quickstart.py [--seed 0] [--epochs 34] [--picture quickstart.png] [--photo photo.jpg]
+
+At the end, the trained DeiT beside this script, which knows ten kinds of clothes, sees a drawn T-shirt or your photo.
 """
 
 import argparse
+from pathlib import Path
 
 import matplotlib
 import numpy as np
 import paddle
+from PIL import Image, ImageDraw
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from tqdm import tqdm
@@ -68,11 +72,21 @@ def draw(model, images, labels, path, count=8):
     figure.savefig(path, dpi=120)
 
 
+def t_shirt():
+    """A red one, on grey: Pillow image, RGB."""
+    picture = Image.new("RGB", (480, 480), "#e8e4dc")
+    outline = [(170, 90), (310, 90), (420, 170), (375, 240), (330, 205), (330, 410), (150, 410), (150, 205), (105, 240)]
+    ImageDraw.Draw(picture).polygon([*outline, (60, 170)], fill="#bb3333")
+    ImageDraw.Draw(picture).ellipse([205, 65, 275, 115], fill="#e8e4dc")
+    return picture
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=34)
     parser.add_argument("--picture", default="quickstart.png", help="where the picture goes")
+    parser.add_argument("--photo", help="of clothes, to be classified at the end")
     arguments = parser.parse_args()
 
     print(vitlib.tune_cpu())
@@ -105,6 +119,11 @@ def main():
         print(f"test accuracy: {100 * (said == test_labels).mean():.1f} %")
         draw(model, test_images, test_labels, arguments.picture)
     print(f"wrote {arguments.picture}")
+
+    clothes = vitlib.from_pretrained(Path(__file__).parent / "clothes")
+    said = vitlib.predict(clothes, arguments.photo or t_shirt(), top_k=3)[0]
+    listed = ", ".join(f"{label} ({100 * probability:.0f} %)" for label, probability, _ in said)
+    print(f"and {arguments.photo or 'the drawing of a T-shirt'} is, for a small DeiT that knows clothes: {listed}")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@ import pathlib
 import subprocess
 import sys
 
-from PIL import Image
+from PIL import Image, ImageDraw
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "examples" / "classify.py"
+CLOTHES = ["dress", "hat", "longsleeve", "outwear", "pants", "shirt", "shoes", "shorts", "skirt", "t-shirt"]
 
 
 def classify(*arguments, cwd):
@@ -15,9 +16,34 @@ def classify(*arguments, cwd):
     )
 
 
+def test_without_further_arguments_a_photo_of_clothes_is_classified_by_the_shipped_model(tmp_path):
+    picture = Image.new("RGB", (480, 480), "white")
+    sleeves, body = [60, 90, 420, 200], [150, 90, 330, 420]
+    for box in (sleeves, body):
+        ImageDraw.Draw(picture).rectangle(box, fill="firebrick")
+    picture.save(tmp_path / "shirt.png")
+    done = classify("shirt.png", "--top", "10", "--look", "look.png", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = dict(line.split(" %  ")[::-1] for line in done.stdout.splitlines() if " %  " in line)
+    assert sorted(found) == sorted(CLOTHES)
+    assert abs(sum(map(float, found.values())) - 100) < 0.1
+    tops = ("t-shirt", "shirt", "longsleeve", "dress")
+    assert max(found, key=lambda name: float(found[name])) in tops
+    with Image.open(tmp_path / "look.png") as look:
+        assert len(look.convert("RGB").getcolors(1 << 20)) > 100  # a picture, not an empty page
+
+
+def test_the_shipped_model_is_small_and_says_what_it_is():
+    folder = SCRIPT.parent / "clothes"
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 4e6
+    card = (folder / "README.md").read_text()
+    for word in ("CC0", "372", "Limits"):
+        assert word in card
+
+
 def test_a_photo_is_classified_and_random_weights_are_admitted(tmp_path):
     Image.new("RGB", (300, 200), "olive").save(tmp_path / "photo.jpg")
-    done = classify("photo.jpg", "--top", "3", cwd=tmp_path)
+    done = classify("photo.jpg", "--top", "3", "--model", "vit_tiny_patch16_224", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "random weights" in done.stdout
     assert done.stdout.count("%  class") == 3
