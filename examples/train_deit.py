@@ -26,6 +26,7 @@ from vitlib.training import (
     Run,
     Teacher,
     TrainingStep,
+    average_batch_norm,
     evaluate,
     load_run,
     param_groups,
@@ -146,6 +147,7 @@ def open_data(arguments, preprocess, rank, world_size):
     )
 
     def measure(model, part):
+        average_batch_norm(model)
         folder = ImageFolder(
             arguments.data / part, preprocess=preprocess, classes=train.classes, on_unreadable=unreadable
         )
@@ -179,17 +181,21 @@ def train(arguments):
     rank = paddle.distributed.get_rank()
     tuning = vitlib.tune_cpu(arguments.threads)
     classes = ImageFolder(arguments.data / "train").classes
-    run = Run(arguments.output, vars(arguments), classes, may_change=MAY_CHANGE, save_every=arguments.save_every)
+    record = {**vars(arguments), "batch_size": arguments.batch_size * world_size}  # resumed on any number of processes
+    run = Run(arguments.output, record, classes, may_change=MAY_CHANGE, save_every=arguments.save_every)
 
     paddle.seed(arguments.seed)  # the same weights in every process
     model, preprocess = build_model(arguments, len(classes))
     teacher = load_teacher(arguments.teacher, preprocess, classes) if arguments.teacher else None
     pictures, sampler, measure = open_data(arguments, preprocess, rank, world_size)
     mix = mixing(arguments, len(classes))
+    if teacher is None and isinstance(model, vitlib.DeiT):  # nothing trains its second head
+        for parameter in model.head_dist.parameters():
+            parameter.trainable = False
     if arguments.recompute:
         model.set_recompute()
     model.train()
-    network = paddle.DataParallel(model, find_unused_parameters=teacher is None) if world_size > 1 else model
+    network = paddle.DataParallel(model) if world_size > 1 else model
 
     steps_per_epoch = len(sampler) // arguments.accumulate
     schedule = warmup_cosine(

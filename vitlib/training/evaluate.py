@@ -63,7 +63,7 @@ def evaluate(model: nn.Layer, batches: Iterable[Any], num_samples: int) -> Evalu
         with paddle.no_grad():
             for images, labels, indices, reasons in batches:
                 unreadable += reasons
-                if not len(labels):
+                if labels is None:
                     continue
                 heads = _logits(network, images)
                 total += float(F.cross_entropy(heads[0], labels, reduction="sum"))
@@ -95,4 +95,4 @@ def _over_processes(found: np.ndarray, total: float) -> tuple[np.ndarray, float]
     everything, loss = paddle.to_tensor(found), paddle.to_tensor([total], dtype="float64")
     paddle.distributed.all_reduce(everything, op=paddle.distributed.ReduceOp.MAX)
     paddle.distributed.all_reduce(loss)
-    return everything.numpy(), float(loss)
+    return everything.numpy(), float(loss.item())
