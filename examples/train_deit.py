@@ -10,6 +10,7 @@ Several processes: python -m paddle.distributed.launch --nproc_per_node 2 train_
 """
 
 import argparse
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -33,15 +34,8 @@ from vitlib.training import (
     warmup_cosine,
 )
 
-MAY_CHANGE = {
-    "data",
-    "output",
-    "workers",
-    "threads",
-    "save_every",
-    "test",
-    "teacher",
-}  # between a run and its resumption
+# between a run and its resumption
+MAY_CHANGE = {"data", "output", "workers", "threads", "save_every", "test", "teacher", "teacher_cache"}
 
 
 def parse_arguments():
@@ -71,6 +65,9 @@ def parse_arguments():
     add("--repeats", type=int, default=1, help="3: the paper's repeated augmentation")
     add("--label-smoothing", type=float, default=0.1)
     add("--teacher", type=Path, help="--output of the run that trained it")
+    add(
+        "--teacher-cache", type=Path, help="folder that keeps the teacher's logits, for runs that differ in the student"
+    )
     add("--distillation", choices=["hard", "soft"], default="hard")
     add("--alpha", type=float, default=0.5, help="the teacher's share of the loss; the paper: hard 0.5, soft 0.1")
     add("--temperature", type=float, default=3.0, help="of soft distillation")
@@ -123,6 +120,30 @@ def load_teacher(run, student_preprocess, classes):
     model, preprocess = build_model(argparse.Namespace(**made["arguments"]), len(classes))
     load_run(run, model)
     return Teacher(model, preprocess, student=student_preprocess)
+
+
+class RememberedTeacher:
+    """A teacher's logits by step, [steps, B, classes] in a file: the same data, seed and augmentation give the same
+    batches, whatever the student."""
+
+    def __init__(self, teacher, arguments, steps, num_classes):
+        names = (
+            "data, teacher, seed, batch_size, scale, augment, color_jitter, erasing, mixup, cutmix, mix_prob, repeats"
+        )
+        of = [str(getattr(arguments, name)) for name in names.split(", ")]
+        of += [teacher.student.to_dict(), paddle.distributed.get_rank(), paddle.distributed.get_world_size()]
+        name = hashlib.sha256(json.dumps(of).encode()).hexdigest()[:16]
+        shape = (steps, arguments.batch_size, num_classes)
+        path = arguments.teacher_cache / f"{name}-{'x'.join(map(str, shape))}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.teacher = teacher
+        self.logits = np.lib.format.open_memmap(path, "r+" if path.exists() else "w+", np.float32, shape)
+
+    def __call__(self, images, step):
+        known = self.logits[step, : len(images)]
+        if not known.any():  # a new file holds zeros
+            known[...] = self.teacher(images).numpy()
+        return paddle.to_tensor(np.array(known))
 
 
 def open_data(arguments, preprocess, rank, world_size):
@@ -229,13 +250,17 @@ def train(arguments):
         ema=ExponentialMovingAverage(model, arguments.ema, warmup=True) if arguments.ema else None,
     )
     run.start(step, sampler, epochs=arguments.epochs)
+    if teacher and arguments.teacher_cache:
+        ask = RememberedTeacher(teacher, arguments, arguments.epochs * len(sampler), len(classes))
+    elif teacher:
+        ask = lambda images, step: teacher(images)  # noqa: E731
     if rank == 0:
         run.log.message(str(tuning))
     while run.training:
         batches = load_batches(pictures, sampler, num_workers=arguments.workers)
         for images, labels, _, _ in run.batches(batches):
             images, targets = mix(images, labels, step.num_steps)
-            value = step(images, targets, *([teacher(images)] if teacher else []))
+            value = step(images, targets, *([ask(images, step.num_steps)] if teacher else []))
             run.log.step(value, int((said["logits"].argmax(-1) == labels).sum()), len(labels))
         found = measure(model, "validation")
         run.end_epoch({"validation_loss": found.loss, "validation_accuracy": found.accuracy})
