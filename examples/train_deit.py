@@ -123,24 +123,24 @@ def load_teacher(run, student_preprocess, classes):
 
 
 class RememberedTeacher:
-    """A teacher's logits by step, [steps, B, classes] in a file: the same data, seed and augmentation give the same
+    """A teacher's logits by batch, [batches, B, classes] in a file: the same data, seed and augmentation give the same
     batches, whatever the student."""
 
-    def __init__(self, teacher, arguments, steps, num_classes):
+    def __init__(self, teacher, arguments, num_batches, num_classes):
         names = (
             "data, teacher, seed, batch_size, scale, augment, color_jitter, erasing, mixup, cutmix, mix_prob, repeats"
         )
         of = [str(getattr(arguments, name)) for name in names.split(", ")]
         of += [teacher.student.to_dict(), paddle.distributed.get_rank(), paddle.distributed.get_world_size()]
         name = hashlib.sha256(json.dumps(of).encode()).hexdigest()[:16]
-        shape = (steps, arguments.batch_size, num_classes)
+        shape = (num_batches, arguments.batch_size, num_classes)
         path = arguments.teacher_cache / f"{name}-{'x'.join(map(str, shape))}.npy"
         path.parent.mkdir(parents=True, exist_ok=True)
         self.teacher = teacher
         self.logits = np.lib.format.open_memmap(path, "r+" if path.exists() else "w+", np.float32, shape)
 
-    def __call__(self, images, step):
-        known = self.logits[step, : len(images)]
+    def __call__(self, images, batch):
+        known = self.logits[batch, : len(images)]
         if not known.any():  # a new file holds zeros
             known[...] = self.teacher(images).numpy()
         return paddle.to_tensor(np.array(known))
@@ -253,14 +253,15 @@ def train(arguments):
     if teacher and arguments.teacher_cache:
         ask = RememberedTeacher(teacher, arguments, arguments.epochs * len(sampler), len(classes))
     elif teacher:
-        ask = lambda images, step: teacher(images)  # noqa: E731
+        ask = lambda images, batch: teacher(images)  # noqa: E731
     if rank == 0:
         run.log.message(str(tuning))
     while run.training:
         batches = load_batches(pictures, sampler, num_workers=arguments.workers)
         for images, labels, _, _ in run.batches(batches):
+            batch = sampler.epoch * len(sampler) + sampler.batch
             images, targets = mix(images, labels, step.num_steps)
-            value = step(images, targets, *([ask(images, step.num_steps)] if teacher else []))
+            value = step(images, targets, *([ask(images, batch)] if teacher else []))
             run.log.step(value, int((said["logits"].argmax(-1) == labels).sum()), len(labels))
         found = measure(model, "validation")
         run.end_epoch({"validation_loss": found.loss, "validation_accuracy": found.accuracy})
