@@ -27,6 +27,7 @@ from vitlib.training import (
     Run,
     Teacher,
     TrainingStep,
+    average_batch_norm,
     evaluate,
     load_run,
     param_groups,
@@ -122,24 +123,24 @@ def load_teacher(run, student_preprocess, classes):
 
 
 class RememberedTeacher:
-    """A teacher's logits by step, [steps, B, classes] in a file: the same data, seed and augmentation give the same
+    """A teacher's logits by batch, [batches, B, classes] in a file: the same data, seed and augmentation give the same
     batches, whatever the student."""
 
-    def __init__(self, teacher, arguments, steps, num_classes):
+    def __init__(self, teacher, arguments, num_batches, num_classes):
         names = (
             "data, teacher, seed, batch_size, scale, augment, color_jitter, erasing, mixup, cutmix, mix_prob, repeats"
         )
         of = [str(getattr(arguments, name)) for name in names.split(", ")]
         of += [teacher.student.to_dict(), paddle.distributed.get_rank(), paddle.distributed.get_world_size()]
         name = hashlib.sha256(json.dumps(of).encode()).hexdigest()[:16]
-        shape = (steps, arguments.batch_size, num_classes)
+        shape = (num_batches, arguments.batch_size, num_classes)
         path = arguments.teacher_cache / f"{name}-{'x'.join(map(str, shape))}.npy"
         path.parent.mkdir(parents=True, exist_ok=True)
         self.teacher = teacher
         self.logits = np.lib.format.open_memmap(path, "r+" if path.exists() else "w+", np.float32, shape)
 
-    def __call__(self, images, step):
-        known = self.logits[step, : len(images)]
+    def __call__(self, images, batch):
+        known = self.logits[batch, : len(images)]
         if not known.any():  # a new file holds zeros
             known[...] = self.teacher(images).numpy()
         return paddle.to_tensor(np.array(known))
@@ -167,6 +168,7 @@ def open_data(arguments, preprocess, rank, world_size):
     )
 
     def measure(model, part):
+        average_batch_norm(model)
         folder = ImageFolder(
             arguments.data / part, preprocess=preprocess, classes=train.classes, on_unreadable=unreadable
         )
@@ -200,17 +202,21 @@ def train(arguments):
     rank = paddle.distributed.get_rank()
     tuning = vitlib.tune_cpu(arguments.threads)
     classes = ImageFolder(arguments.data / "train").classes
-    run = Run(arguments.output, vars(arguments), classes, may_change=MAY_CHANGE, save_every=arguments.save_every)
+    record = {**vars(arguments), "batch_size": arguments.batch_size * world_size}  # resumed on any number of processes
+    run = Run(arguments.output, record, classes, may_change=MAY_CHANGE, save_every=arguments.save_every)
 
     paddle.seed(arguments.seed)  # the same weights in every process
     model, preprocess = build_model(arguments, len(classes))
     teacher = load_teacher(arguments.teacher, preprocess, classes) if arguments.teacher else None
     pictures, sampler, measure = open_data(arguments, preprocess, rank, world_size)
     mix = mixing(arguments, len(classes))
+    if teacher is None and isinstance(model, vitlib.DeiT):  # nothing trains its second head
+        for parameter in model.head_dist.parameters():
+            parameter.trainable = False
     if arguments.recompute:
         model.set_recompute()
     model.train()
-    network = paddle.DataParallel(model, find_unused_parameters=teacher is None) if world_size > 1 else model
+    network = paddle.DataParallel(model) if world_size > 1 else model
 
     steps_per_epoch = len(sampler) // arguments.accumulate
     schedule = warmup_cosine(
@@ -247,14 +253,15 @@ def train(arguments):
     if teacher and arguments.teacher_cache:
         ask = RememberedTeacher(teacher, arguments, arguments.epochs * len(sampler), len(classes))
     elif teacher:
-        ask = lambda images, step: teacher(images)  # noqa: E731
+        ask = lambda images, batch: teacher(images)  # noqa: E731
     if rank == 0:
         run.log.message(str(tuning))
     while run.training:
         batches = load_batches(pictures, sampler, num_workers=arguments.workers)
         for images, labels, _, _ in run.batches(batches):
+            batch = sampler.epoch * len(sampler) + sampler.batch
             images, targets = mix(images, labels, step.num_steps)
-            value = step(images, targets, *([ask(images, step.num_steps)] if teacher else []))
+            value = step(images, targets, *([ask(images, batch)] if teacher else []))
             run.log.step(value, int((said["logits"].argmax(-1) == labels).sum()), len(labels))
         found = measure(model, "validation")
         run.end_epoch({"validation_loss": found.loss, "validation_accuracy": found.accuracy})

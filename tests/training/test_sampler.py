@@ -58,10 +58,12 @@ def test_repeated_augmentation_is_the_list_of_facebooks_sampler():
     """RASampler (deit/samplers.py): [0, 0, 0, 1, 1, 1, ...] of the shuffled indices, every world_size-th for a rank,
     cut so that the ranks together have as many as the dataset (here a multiple of 256)."""
     shuffled = np.random.default_rng([0, 0]).permutation(512)
-    tripled = [index for index in shuffled.tolist() for _ in range(3)]
-    for rank in range(4):
-        ours = [index for batch in EpochSampler(512, 16, repeats=3, rank=rank, world_size=4) for index, _ in batch]
-        assert ours == tripled[rank::4][: 512 // 4]
+    tripled = [index for index in shuffled.tolist() for _ in range(3)][:512]
+    ranks = [EpochSampler(512, 16, repeats=3, rank=rank, world_size=4) for rank in range(4)]
+    for number, parts in enumerate(zip(*ranks, strict=True)):
+        rows = [[index for index, _ in row] for row in zip(*parts, strict=True)]
+        rows[8:] = [row[::-1] for row in rows[8:]]  # ours are dealt out backwards in the second half of a batch
+        assert [index for row in rows for index in row] == tripled[64 * number : 64 * number + 64]
 
 
 def test_repeated_augmentation_works_on_one_process():
@@ -69,6 +71,16 @@ def test_repeated_augmentation_works_on_one_process():
     for batch in batches:
         indices = [index for index, _ in batch]
         assert indices[0] == indices[1] == indices[2] != indices[3] == indices[4] == indices[5]
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_a_sample_and_its_partner_from_the_end_of_the_batch_come_to_one_process(world_size):
+    """Which makes Mixup of each process that of all together."""
+    whole = next(iter(EpochSampler(50, 4 * world_size)))
+    partners = dict(zip(whole, whole[::-1], strict=True))
+    for rank in range(world_size):
+        own = next(iter(EpochSampler(50, 4, rank=rank, world_size=world_size)))
+        assert own[::-1] == [partners[key] for key in own]
 
 
 def test_an_epoch_is_resumed_in_its_middle():

@@ -20,6 +20,7 @@ from .distillation import DistillationLoss
 from .ema import ExponentialMovingAverage
 from .evaluate import Evaluation, evaluate
 from .losses import BinaryCrossEntropy, SoftTargetCrossEntropy
+from .parallel import average_batch_norm
 from .param_groups import param_groups
 from .random_states import random_states, set_random_states
 from .run import Run, load_run
@@ -45,6 +46,7 @@ __all__ = [
     "Teacher",
     "TeacherLogits",
     "TrainingStep",
+    "average_batch_norm",
     "evaluate",
     "load_run",
     "param_groups",

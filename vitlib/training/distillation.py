@@ -43,8 +43,8 @@ class DistillationLoss(nn.Layer):
     same for `paddle.Model`.
 
     Raises ValueError for a kind, alpha, temperature, reduction or label smoothing that cannot work, for a missing
-    teacher, and for logits that do not fit each other. Under `paddle.DataParallel` kind "none" leaves the second head
-    of a DeiT without gradient, so give that wrapper `find_unused_parameters=True`, or train a `VisionTransformer`.
+    teacher, and for logits that do not fit each other. Kind "none" leaves the second head of a DeiT as it is, for which
+    `paddle.DataParallel` waits: `TrainingStep` cares for that; other loops have to add 0 times its logits.
     """
 
     def __init__(

@@ -95,4 +95,4 @@ def _over_processes(found: np.ndarray, total: float) -> tuple[np.ndarray, float]
     everything, loss = paddle.to_tensor(found), paddle.to_tensor([total], dtype="float64")
     paddle.distributed.all_reduce(everything, op=paddle.distributed.ReduceOp.MAX)
     paddle.distributed.all_reduce(loss)
-    return everything.numpy(), float(loss)
+    return everything.numpy(), float(loss.item())

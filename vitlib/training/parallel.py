@@ -1,11 +1,37 @@
-"""Models inside `paddle.DataParallel`, which puts `_layers.` before the names of their parameters."""
+"""Several processes: models inside `paddle.DataParallel`, and what the processes have to agree about."""
 
 from __future__ import annotations
 
+import numpy as np
 import paddle
 from paddle import nn
 
 
 def unwrapped(model: nn.Layer) -> nn.Layer:
-    """The model itself, out of a `paddle.DataParallel` around it."""
+    """The model itself, out of a `paddle.DataParallel` around it, which puts `_layers.` before parameters' names."""
     return model._layers if isinstance(model, paddle.DataParallel) else model
+
+
+def sum_over_processes(values: np.ndarray) -> np.ndarray:
+    """The sum of the processes' arrays, in float64, on each of them. Every process has to call it."""
+    if paddle.distributed.get_world_size() == 1:
+        return values
+    total = paddle.to_tensor(values, dtype="float64")
+    paddle.distributed.all_reduce(total)
+    return total.numpy()
+
+
+@paddle.no_grad()
+def average_batch_norm(model: nn.Layer) -> None:
+    """Give every process the mean of the processes' statistics of BatchNorm, each of which comes from a share of the
+    pictures (timm's `distribute_bn`). Every process has to call it, before they evaluate or save the model.
+
+    model: in a `paddle.DataParallel` or not. On one process nothing changes.
+    """
+    world_size = paddle.distributed.get_world_size()
+    if world_size == 1:
+        return
+    for layer in unwrapped(model).sublayers(include_self=True):
+        if isinstance(layer, (nn.BatchNorm, nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D)):
+            for statistic in (layer._mean, layer._variance):
+                statistic.set_value(sum_over_processes(statistic.numpy()).astype("float32") / world_size)

@@ -18,7 +18,7 @@ from ..models import VisionTransformer
 from ..weights.atomic import write_atomically
 from .checkpoints import Checkpoints
 from .evaluate import Evaluation
-from .parallel import unwrapped
+from .parallel import sum_over_processes, unwrapped
 from .random_states import random_states, set_random_states
 from .run_log import RunLog
 from .sampler import EpochSampler
@@ -87,7 +87,15 @@ class Run:
     def start(self, step: TrainingStep, sampler: EpochSampler, *, epochs: int) -> None:
         """Begin, or go on after the last whole checkpoint.
 
-        Raises CheckpointError when the checkpoints are of another model or all damaged."""
+        Raises CheckpointError when the checkpoints are of another model or all damaged, and ValueError when the
+        processes would see the same samples, or go on after different steps."""
+        world_size = paddle.distributed.get_world_size()
+        if (sampler.rank, sampler.world_size) != (self.rank, world_size):
+            raise ValueError(
+                f"this is process {self.rank} of {world_size}, and the sampler is for {sampler.rank} of "
+                f"{sampler.world_size}; make it with rank=paddle.distributed.get_rank() and "
+                "world_size=paddle.distributed.get_world_size()"
+            )
         self.step, self.sampler, self.num_epochs = step, sampler, epochs
         self.log = RunLog(self.directory, epochs * len(sampler), show=self.rank == 0)
         self._spent, self._parts = 0.0, {"scheduler": step.schedule, "ema": step.ema, "sampler": sampler}
@@ -102,6 +110,12 @@ class Run:
                 self.log.message(f"going on after {step.num_steps} steps, in epoch {sampler.epoch + 1} of {epochs}")
         elif self.rank:
             set_random_states(random_states(), rank=self.rank)  # the same weights, but other dropped paths
+        steps = sum_over_processes(np.eye(world_size)[self.rank] * step.num_steps).astype(int).tolist()
+        if len(set(steps)) > 1:
+            raise ValueError(
+                f"the processes would go on after different steps, {steps}, since not all of them see the same "
+                f"checkpoints; {self.directory} has to be on a disk that all machines share"
+            )
         self._started = self._saved = time.perf_counter()
 
     @property

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import paddle
 
 from ..weights.atomic import write_atomically
+from .parallel import sum_over_processes
 
 _SMOOTHING = 0.98  # of loss and accuracy in the bar: about the last fifty steps
 
@@ -40,7 +40,8 @@ class RunLog:
         self.directory = Path(directory)
         self.rows: list[dict[str, Any]] = []
         self.show = show
-        self._sums = np.zeros(4)  # of this epoch and process: loss · images, right ones, images, unreadable ones
+        self._sums = np.zeros(4)  # of this epoch: loss · images, right ones, images, unreadable ones
+        self._left_out = 0  # unreadable ones of this process since the last step
         self._steps, self._named = 0, set[str]()
         self._smooth = np.zeros(2)  # loss, accuracy
         self._restart_clock()
@@ -56,14 +57,18 @@ class RunLog:
         self._bar = tqdm(total=total_steps, unit="step", dynamic_ncols=True, mininterval=often)
 
     def step(self, loss: float, right: int, images: int) -> None:
-        """After a step: the mean loss of its images, how many of them were classified rightly, and their number."""
-        self._sums[:3] += loss * images, right, images
+        """After a step: the mean loss of its images, how many of them were classified rightly, and their number.
+
+        Each process gives its own, and all of them have to: the record is of all."""
+        found = sum_over_processes(np.array([loss * images, right, images, self._left_out], float))
+        self._sums += found
+        self._left_out = 0
         self._steps += 1
-        self._images += images
+        self._images += int(found[2])
         self._until = time.perf_counter()
         if not self.show:
             return
-        now = np.array([loss, right / images])
+        now = found[:2] / found[2]
         keep = min(_SMOOTHING, 1 - 1 / self._steps)  # the mean of the first fifty
         self._smooth = keep * self._smooth + (1 - keep) * now
         text = f"loss {self._smooth[0]:.3f}, accuracy {100 * self._smooth[1]:.1f} %, {self._speed():.0f} images/s"
@@ -73,15 +78,15 @@ class RunLog:
     def unreadable(self, reasons: Iterable[str]) -> None:
         """Count pictures that could not be read, and name each once: sentences, as `vitlib.images.collate` gives."""
         for reason in reasons:
-            self._sums[3] += 1
+            self._left_out += 1
             if reason not in self._named:
                 self._named.add(reason)
                 self.message(f"left out: {reason}")
 
     def epoch(self, evaluation: Mapping[str, float | None] | None = None) -> dict[str, Any]:
         """After an epoch: a row of loss, accuracy (percent), images per second of training over all processes, and
-        `evaluation`, which has the same names each time. Every process has to call it. Gives the row."""
-        sums = _sum_over_processes(self._sums)
+        `evaluation`, which has the same names each time. Gives the row."""
+        sums = self._totals()
         row = {
             "epoch": len(self.rows) + 1,
             "train_loss": sums[0] / max(sums[2], 1),
@@ -91,7 +96,7 @@ class RunLog:
             **(evaluation or {}),
         }
         self.rows.append({name: round(x, 6) if isinstance(x, float) else x for name, x in row.items()})
-        self._sums = np.zeros(4)
+        self._sums, self._left_out = np.zeros(4), 0
         self._restart_clock()
         if self.show:
             self._write_csv()
@@ -111,7 +116,7 @@ class RunLog:
     def state_dict(self) -> dict[str, Any]:
         """The rows so far and the sums of the present epoch, as plain values."""
         rows = [dict(row) for row in self.rows]
-        return {"rows": rows, "steps": self._steps, "sums": self._sums.tolist(), "smooth": self._smooth.tolist()}
+        return {"rows": rows, "steps": self._steps, "sums": self._totals().tolist(), "smooth": self._smooth.tolist()}
 
     def set_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on after these rows; log.csv and the curve follow with the next epoch."""
@@ -122,12 +127,15 @@ class RunLog:
             self._bar.n = self._bar.initial = self._steps
             self._bar.refresh()
 
+    def _totals(self) -> np.ndarray:
+        return self._sums + np.array([0, 0, 0, self._left_out])
+
     def _restart_clock(self) -> None:
         self._images, self._since, self._until = 0, time.perf_counter(), math.inf
 
     def _speed(self) -> float:
         """Images per second of all processes, from the end of the last epoch to the last step."""
-        return self._images * _world_size() / max(self._until - self._since, 1e-9)
+        return self._images / max(self._until - self._since, 1e-9)
 
     def _write_csv(self) -> None:
         text = io.StringIO()
@@ -165,15 +173,3 @@ class RunLog:
             for name, value in self.rows[-1].items():
                 if name != "epoch" and isinstance(value, (int, float)):
                     writer.add_scalar(tag=name, value=value, step=int(self.rows[-1]["epoch"]))
-
-
-def _world_size() -> int:
-    return paddle.distributed.get_world_size()
-
-
-def _sum_over_processes(values: np.ndarray) -> np.ndarray:
-    if _world_size() == 1:
-        return values
-    total = paddle.to_tensor(values, dtype="float64")
-    paddle.distributed.all_reduce(total)
-    return total.numpy()

@@ -21,8 +21,10 @@ class EpochSampler:
             sees length / repeats different samples, as with `RASampler` of facebook's DeiT code. That cuts epochs to
             multiples of 256, too, and is left out on one process; this is not.
         rank, world_size: this process and their number. All processes together see, batch by batch, the samples and
-            draws that one process with batch_size * world_size would see: sample i of such a batch is for rank
-            i % world_size. The copies of a sample so come to different processes, or into the same batch of one.
+            draws that one process with batch_size * world_size would see. Such a batch is dealt out in rows of
+            world_size samples, in its second half from the last rank to the first: sample i and the i-th from the end
+            so come to one process, whose `Mixup` then pairs what one process would pair, if batch_size is even. The
+            last, smaller batch is dealt out from the first rank on.
         drop_last: leave out the last, smaller batch of an epoch. False, for evaluation: every sample once over all
             processes, none twice; a process that has no part in the last batch has a batch less.
 
@@ -101,11 +103,13 @@ class EpochSampler:
         order = self._order(epoch)
         stride = self.batch_size * self.world_size
         for batch in range(start, len(self)):
-            end = min((batch + 1) * stride, self.length)
-            yield [
-                (int(order[i]), epoch * self.length + i)
-                for i in range(batch * stride + self.rank, end, self.world_size)
-            ]
+            begin, end = batch * stride, min((batch + 1) * stride, self.length)
+            positions = range(begin + self.rank, end, self.world_size)
+            if end - begin == stride:
+                half = (self.batch_size + 1) // 2
+                mirrored = range(begin + self.world_size - 1 - self.rank, end, self.world_size)
+                positions = [*positions[:half], *mirrored[half:]]
+            yield [(int(order[i]), epoch * self.length + i) for i in positions]
 
     def _order(self, epoch: int) -> np.ndarray:
         if not self.shuffle:

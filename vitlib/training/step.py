@@ -18,6 +18,8 @@ class TrainingStep:
 
     Args:
         model: in training mode; in a `paddle.DataParallel` or not. `model.set_recompute()` saves memory in here too.
+            In several processes the gradient is the mean of theirs, also where one has a smaller batch. An output that
+            the loss leaves out has gradient 0 there, not none: freeze its head, lest weight decay shrinks it.
         loss: called with (model(images), *targets), gives a scalar.
         optimizer: any of Paddle's. Without a grad_clip when it has parameter groups, as Paddle then clips each
             group by itself; use clip_norm.
@@ -86,7 +88,8 @@ class TrainingStep:
         last = self._pending + 1 == self.accumulate
         with self._unsynchronised(last):
             with self._mixed_precision():
-                loss = self.loss(self.model(images), *targets)
+                outputs = self.model(images)
+                loss = self.loss(outputs, *targets) + self._unused(outputs)
             share = loss / self.accumulate
             (share if self._scaler is None else self._scaler.scale(share)).backward()
         value = float(loss.item())
@@ -146,6 +149,14 @@ class TrainingStep:
         """What the optimizer trains: gradients of others are not cleared, and would count in the norm."""
         groups = self.optimizer._param_groups
         return [p for group in groups for p in (group["params"] if isinstance(group, dict) else [group])]
+
+    def _unused(self, outputs: Any) -> paddle.Tensor | float:
+        """0. DataParallel exchanges nothing before it has a gradient of all that it gave, and a loss may leave out a
+        head. `find_unused_parameters` does not help: it asks what the outputs depend on."""
+        if not isinstance(self.model, paddle.DataParallel):
+            return 0.0
+        heads = outputs if isinstance(outputs, (tuple, list)) else [outputs]
+        return 0.0 * sum(head.astype("float32").mean() for head in heads)
 
     def _unsynchronised(self, last: bool) -> AbstractContextManager[Any]:
         waits = isinstance(self.model, paddle.DataParallel) and not last
