@@ -18,29 +18,21 @@ import numpy as np
 import paddle
 
 import vitlib
-from vitlib.images import IMAGENET_MEAN, IMAGENET_STD, ImageFolder, Mixup, TrainTransform, load_batches
+from vitlib.images import IMAGENET_MEAN, IMAGENET_STD, Mixup, TrainTransform
 from vitlib.training import (
     DistillationLoss,
-    EpochSampler,
     ExponentialMovingAverage,
+    ImageFolders,
     Run,
     Teacher,
     TrainingStep,
-    evaluate,
     load_run,
     param_groups,
     warmup_cosine,
 )
 
-MAY_CHANGE = {
-    "data",
-    "output",
-    "workers",
-    "threads",
-    "save_every",
-    "test",
-    "teacher",
-}  # between a run and its resumption
+# between a run and its resumption
+MAY_CHANGE = {"data", "output", "workers", "threads", "save_every", "test", "teacher"}
 
 
 def parse_arguments():
@@ -119,46 +111,26 @@ def load_teacher(run, student_preprocess, classes):
     made = json.loads(path.read_text())
     if made["classes"] != classes:
         raise ValueError(f"the teacher knows the classes {made['classes']}, and the data have {classes}")
+    if (run / "model").is_dir():  # a Vision Transformer, of this script or of finetune.py
+        model = vitlib.from_pretrained(run / "model")
+        return Teacher(model, student=student_preprocess)
     model, preprocess = build_model(argparse.Namespace(**made["arguments"]), len(classes))
     load_run(run, model)
     return Teacher(model, preprocess, student=student_preprocess)
 
 
-def open_data(arguments, preprocess, rank, world_size):
-    """The training pictures with their sampler, and a function that evaluates a model on another folder."""
-    augment = None if arguments.augment == "none" else arguments.augment
-    transform = TrainTransform.from_preprocess(
+def training_transform(arguments, preprocess):
+    return TrainTransform.from_preprocess(
         preprocess,
         scale=(arguments.scale, 1.0),
-        auto_augment=augment,
+        auto_augment=None if arguments.augment == "none" else arguments.augment,
         color_jitter=arguments.color_jitter,
         erasing=arguments.erasing,
     )
-    unreadable = "raise" if arguments.strict else "skip"
-    train = ImageFolder(arguments.data / "train", transform, seed=arguments.seed, on_unreadable=unreadable)
-    sampler = EpochSampler(
-        len(train),
-        arguments.batch_size,
-        seed=arguments.seed,
-        repeats=arguments.repeats,
-        rank=rank,
-        world_size=world_size,
-    )
-
-    def measure(model, part):
-        folder = ImageFolder(
-            arguments.data / part, preprocess=preprocess, classes=train.classes, on_unreadable=unreadable
-        )
-        order = EpochSampler(
-            len(folder), arguments.batch_size, shuffle=False, drop_last=False, rank=rank, world_size=world_size
-        )
-        return evaluate(model, load_batches(folder, order, num_workers=arguments.workers), len(folder))
-
-    return train, sampler, measure
 
 
 def mixing(arguments, num_classes):
-    """Mixup and CutMix of a batch (images, labels, step) -> (images, targets), or only smoothed labels."""
+    """Mixup and CutMix of a batch: (images, labels, step) -> (images, targets), or only smoothed labels."""
     if not (arguments.mixup or arguments.cutmix):
         return lambda images, labels, step: (images, labels)
     mixup = Mixup(
@@ -166,7 +138,7 @@ def mixing(arguments, num_classes):
     )
 
     def mix(images, labels, step):
-        rng = np.random.default_rng([arguments.seed, step, 1])  # the same in every process
+        rng = np.random.default_rng([arguments.seed, step.num_steps, 1 + step.pending])  # the same in every process
         return tuple(map(paddle.to_tensor, mixup(images.numpy(), labels.numpy(), rng)))
 
     return mix
@@ -178,20 +150,28 @@ def train(arguments):
         paddle.distributed.init_parallel_env()
     rank = paddle.distributed.get_rank()
     tuning = vitlib.tune_cpu(arguments.threads)
-    classes = ImageFolder(arguments.data / "train").classes
-    run = Run(arguments.output, vars(arguments), classes, may_change=MAY_CHANGE, save_every=arguments.save_every)
+    data = ImageFolders(
+        arguments.data,
+        ["validation", *["test"] * arguments.test],
+        batch_size=arguments.batch_size,
+        seed=arguments.seed,
+        repeats=arguments.repeats,
+        num_workers=arguments.workers,
+        on_unreadable="raise" if arguments.strict else "skip",
+    )
+    run = Run(arguments.output, vars(arguments), data.classes, may_change=MAY_CHANGE, save_every=arguments.save_every)
 
     paddle.seed(arguments.seed)  # the same weights in every process
-    model, preprocess = build_model(arguments, len(classes))
-    teacher = load_teacher(arguments.teacher, preprocess, classes) if arguments.teacher else None
-    pictures, sampler, measure = open_data(arguments, preprocess, rank, world_size)
-    mix = mixing(arguments, len(classes))
+    model, preprocess = build_model(arguments, len(data.classes))
+    teacher = load_teacher(arguments.teacher, preprocess, data.classes) if arguments.teacher else None
+    data.prepare(training_transform(arguments, preprocess), preprocess)
+    mix = mixing(arguments, len(data.classes))
     if arguments.recompute:
         model.set_recompute()
     model.train()
     network = paddle.DataParallel(model, find_unused_parameters=teacher is None) if world_size > 1 else model
 
-    steps_per_epoch = len(sampler) // arguments.accumulate
+    steps_per_epoch = data.steps_per_epoch(arguments.accumulate)
     schedule = warmup_cosine(
         arguments.lr,
         total_steps=arguments.epochs * steps_per_epoch,
@@ -206,15 +186,9 @@ def train(arguments):
         temperature=arguments.temperature,
         label_smoothing=0.0 if mixed else arguments.label_smoothing,
     )
-    said = {}
-
-    def loss_of(outputs, targets, teacher_logits=None):
-        said["logits"] = outputs[0] if isinstance(outputs, (tuple, list)) else outputs
-        return loss(outputs, targets, teacher_logits)
-
     step = TrainingStep(
         network,
-        loss_of,
+        loss,
         paddle.optimizer.AdamW(schedule, parameters=param_groups(model, arguments.weight_decay)),
         accumulate=arguments.accumulate,
         clip_norm=arguments.clip,
@@ -222,21 +196,20 @@ def train(arguments):
         schedule=schedule,
         ema=ExponentialMovingAverage(model, arguments.ema, warmup=True) if arguments.ema else None,
     )
-    run.start(step, sampler, epochs=arguments.epochs)
+    run.start(step, data.sampler, epochs=arguments.epochs)
     if rank == 0:
         run.log.message(str(tuning))
     while run.training:
-        batches = load_batches(pictures, sampler, num_workers=arguments.workers)
-        for images, labels, _, _ in run.batches(batches):
-            images, targets = mix(images, labels, step.num_steps)
+        for images, labels, _, _ in run.batches(data.batches()):
+            images, targets = mix(images, labels, step)
             value = step(images, targets, *([teacher(images)] if teacher else []))
-            run.log.step(value, int((said["logits"].argmax(-1) == labels).sum()), len(labels))
-        found = measure(model, "validation")
-        run.end_epoch({"validation_loss": found.loss, "validation_accuracy": found.accuracy})
+            logits = step.outputs[0] if isinstance(step.outputs, (tuple, list)) else step.outputs
+            run.log.step(value, int((logits.argmax(-1) == labels).sum()), len(labels))
+        run.end_epoch({"validation": data.evaluate(model)})
 
     if step.ema is not None:
         step.ema.apply_to(model)
-    summary = run.finish({part: measure(model, part) for part in ["validation", *["test"] * arguments.test]})
+    summary = run.finish({part: data.evaluate(model, part) for part in data.parts})
     if rank == 0:
         print(summary)
 
@@ -248,6 +221,8 @@ def main():
         train(arguments)
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         sys.exit(f"train_deit.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit("train_deit.py: stopped; the same command goes on from the last checkpoint")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from .checkpoints import Checkpoints
 from .distillation import DistillationLoss
 from .ema import ExponentialMovingAverage
 from .evaluate import Evaluation, evaluate
+from .image_folders import ImageFolders
 from .losses import BinaryCrossEntropy, SoftTargetCrossEntropy
 from .param_groups import param_groups
 from .random_states import random_states, set_random_states
@@ -39,6 +40,7 @@ __all__ = [
     "EpochSampler",
     "Evaluation",
     "ExponentialMovingAverage",
+    "ImageFolders",
     "Run",
     "RunLog",
     "SoftTargetCrossEntropy",

@@ -40,10 +40,11 @@ class RunLog:
         self.directory = Path(directory)
         self.rows: list[dict[str, Any]] = []
         self.show = show
+        self._visualdl: Any = None
         self._sums = np.zeros(4)  # of this epoch and process: loss · images, right ones, images, unreadable ones
         self._steps, self._named = 0, set[str]()
         self._smooth = np.zeros(2)  # loss, accuracy
-        self._restart_clock()
+        self.restart_clock()
         if not show:
             return
         for package in ("tqdm", "matplotlib"):
@@ -66,13 +67,20 @@ class RunLog:
         keep = min(_SMOOTHING, 1 - 1 / self._steps)  # the mean of the first fifty
         self._smooth = keep * self._smooth + (1 - keep) * now
         text = f"loss {self._smooth[0]:.3f}, accuracy {100 * self._smooth[1]:.1f} %, {self._speed():.0f} images/s"
+        self._bar.set_description_str(f"epoch {len(self.rows) + 1}", refresh=False)
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update()
 
     def unreadable(self, reasons: Iterable[str]) -> None:
-        """Count pictures that could not be read, and name each once: sentences, as `vitlib.images.collate` gives."""
+        """Count training pictures that could not be read, and name each once: sentences, as `vitlib.images.collate`
+        gives."""
+        reasons = list(reasons)
+        self._sums[3] += len(reasons)
+        self.name_unreadable(reasons)
+
+    def name_unreadable(self, reasons: Iterable[str]) -> None:
+        """Name those of them that were not named before."""
         for reason in reasons:
-            self._sums[3] += 1
             if reason not in self._named:
                 self._named.add(reason)
                 self.message(f"left out: {reason}")
@@ -91,11 +99,11 @@ class RunLog:
         }
         self.rows.append({name: round(x, 6) if isinstance(x, float) else x for name, x in row.items()})
         self._sums = np.zeros(4)
-        self._restart_clock()
         if self.show:
             self._write_csv()
             self._draw()
             self._write_visualdl()
+        self.restart_clock()
         return self.rows[-1]
 
     def message(self, text: str) -> None:
@@ -106,6 +114,8 @@ class RunLog:
         """Leave the bar as it is."""
         if self.show:
             self._bar.close()
+        if self._visualdl is not None:
+            self._visualdl.close()
 
     def state_dict(self) -> dict[str, Any]:
         """The rows so far and the sums of the present epoch, as plain values."""
@@ -121,11 +131,12 @@ class RunLog:
             self._bar.n = self._bar.initial = self._steps
             self._bar.refresh()
 
-    def _restart_clock(self) -> None:
+    def restart_clock(self) -> None:
+        """Before the first batch of an epoch: images per second are counted from here."""
         self._images, self._since, self._until = 0, time.perf_counter(), math.inf
 
     def _speed(self) -> float:
-        """Images per second of all processes, from the end of the last epoch to the last step."""
+        """Images per second of all processes, from the start of the clock to the last step."""
         return self._images * _world_size() / max(self._until - self._since, 1e-9)
 
     def _write_csv(self) -> None:
@@ -158,12 +169,17 @@ class RunLog:
     def _write_visualdl(self) -> None:
         if importlib.util.find_spec("visualdl") is None:
             return
-        from visualdl import LogWriter
+        rows = self.rows[-1:]
+        if self._visualdl is None:
+            from visualdl import LogWriter
 
-        with LogWriter(logdir=str(self.directory / "visualdl")) as writer:
-            for name, value in self.rows[-1].items():
+            # VisualDL shows the newest file of a folder alone, so that of a resumed run has to hold all rows
+            self._visualdl, rows = LogWriter(logdir=str(self.directory / "visualdl")), self.rows
+        for row in rows:
+            for name, value in row.items():
                 if name != "epoch" and isinstance(value, (int, float)):
-                    writer.add_scalar(tag=name, value=value, step=int(self.rows[-1]["epoch"]))
+                    self._visualdl.add_scalar(tag=name, value=value, step=int(row["epoch"]))
+        self._visualdl.flush()
 
 
 def _world_size() -> int:
