@@ -161,6 +161,7 @@ class RunLog:
                     label = name[: -len(kind)].replace("_", " ").strip() or kind
                     axis.plot(*zip(*points, strict=True), marker=".", label=label)
             axis.set(xlabel="epoch", ylabel=f"{kind}{' (%)' if kind == 'accuracy' else ''}")
+            axis.xaxis.get_major_locator().set_params(integer=True)
             axis.grid(alpha=0.3)
             axis.legend()
         with write_atomically(self.directory / "curve.png") as file:
