@@ -10,6 +10,7 @@ Several processes: python -m paddle.distributed.launch --nproc_per_node 2 train_
 """
 
 import argparse
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -32,7 +33,7 @@ from vitlib.training import (
 )
 
 # between a run and its resumption
-MAY_CHANGE = {"data", "output", "workers", "threads", "save_every", "test", "teacher"}
+MAY_CHANGE = {"data", "output", "workers", "threads", "save_every", "test", "teacher", "teacher_cache"}
 
 
 def parse_arguments():
@@ -62,6 +63,9 @@ def parse_arguments():
     add("--repeats", type=int, default=1, help="3: the paper's repeated augmentation")
     add("--label-smoothing", type=float, default=0.1)
     add("--teacher", type=Path, help="--output of the run that trained it")
+    add(
+        "--teacher-cache", type=Path, help="folder that keeps the teacher's logits, for runs that differ in the student"
+    )
     add("--distillation", choices=["hard", "soft"], default="hard")
     add("--alpha", type=float, default=0.5, help="the teacher's share of the loss; the paper: hard 0.5, soft 0.1")
     add("--temperature", type=float, default=3.0, help="of soft distillation")
@@ -117,6 +121,31 @@ def load_teacher(run, student_preprocess, classes):
     model, preprocess = build_model(argparse.Namespace(**made["arguments"]), len(classes))
     load_run(run, model)
     return Teacher(model, preprocess, student=student_preprocess)
+
+
+class RememberedTeacher:
+    """A teacher's logits by batch, [batches, B, classes] in a file: the same data, seed and augmentation give the same
+    batches, whatever the student."""
+
+    def __init__(self, teacher, arguments, batches, num_classes):
+        names = (
+            "data, teacher, seed, batch_size, scale, augment, color_jitter, erasing, mixup, cutmix, mix_prob, repeats"
+        )
+        of = [str(getattr(arguments, name)) for name in names.split(", ")]
+        of += [teacher.student.to_dict(), paddle.distributed.get_rank(), paddle.distributed.get_world_size()]
+        of += [arguments.accumulate] * (arguments.accumulate > 1)  # on which mixing depends
+        name = hashlib.sha256(json.dumps(of).encode()).hexdigest()[:16]
+        shape = (batches, arguments.batch_size, num_classes)
+        path = arguments.teacher_cache / f"{name}-{'x'.join(map(str, shape))}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.teacher = teacher
+        self.logits = np.lib.format.open_memmap(path, "r+" if path.exists() else "w+", np.float32, shape)
+
+    def __call__(self, images, number):
+        known = self.logits[number, : len(images)]
+        if not known.any():  # a new file holds zeros
+            known[...] = self.teacher(images).numpy()
+        return paddle.to_tensor(np.array(known))
 
 
 def training_transform(arguments, preprocess):
@@ -197,12 +226,18 @@ def train(arguments):
         ema=ExponentialMovingAverage(model, arguments.ema, warmup=True) if arguments.ema else None,
     )
     run.start(step, data.sampler, epochs=arguments.epochs)
+    if teacher and arguments.teacher_cache:
+        batches = arguments.epochs * len(data.sampler)
+        ask = RememberedTeacher(teacher, arguments, batches, len(data.classes))
+    elif teacher:
+        ask = lambda images, number: teacher(images)  # noqa: E731
     if rank == 0:
         run.log.message(str(tuning))
     while run.training:
         for images, labels, _, _ in run.batches(data.batches()):
             images, targets = mix(images, labels, step)
-            value = step(images, targets, *([teacher(images)] if teacher else []))
+            number = step.num_steps * arguments.accumulate + step.pending
+            value = step(images, targets, *([ask(images, number)] if teacher else []))
             logits = step.outputs[0] if isinstance(step.outputs, (tuple, list)) else step.outputs
             run.log.step(value, int((logits.argmax(-1) == labels).sum()), len(labels))
         run.end_epoch({"validation": data.evaluate(model)})

@@ -136,7 +136,7 @@ class TrainTransform:
 
     @cached_property
     def _jitter(self) -> ColorJitter | None:
-        if not self.color_jitter or (self.auto_augment is not None and "3a" not in self.auto_augment):
+        if not self.color_jitter:
             return None
         amounts = self.color_jitter if isinstance(self.color_jitter, (list, tuple)) else (self.color_jitter,) * 3
         if len(amounts) not in (3, 4):
@@ -144,7 +144,8 @@ class TrainTransform:
                 f"color_jitter={self.color_jitter!r}: expected a number, or three or four: brightness, contrast, "
                 "saturation, hue"
             )
-        return ColorJitter(*amounts)
+        jitter = ColorJitter(*amounts)
+        return jitter if self.auto_augment is None or "3a" in self.auto_augment else None
 
     @cached_property
     def _erase(self) -> RandomErasing | None:

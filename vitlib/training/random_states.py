@@ -48,7 +48,11 @@ def set_random_states(states: Mapping[str, Any], rng: Generators = None, *, rank
     for kind, saved_states in states["paddle"].items():
         here = paddle.get_rng_state(kind) if kind in ("cpu", paddle.get_device().split(":")[0]) else []
         if len(here) == len(saved_states):
-            paddle.set_rng_state([_to_paddle(state, type(here[0])) for state in saved_states], kind)
+            restored = [_to_paddle(state, type(here[0])) for state in saved_states]
+            if kind == "cpu":
+                paddle.base.core.default_cpu_generator().set_state(restored[0])
+            else:
+                paddle.set_rng_state(restored)  # naming the device, as in `get_rng_state`, fails in Paddle 3.0.0
         else:
             warnings.warn(
                 f"the state has {len(saved_states)} random generators of {kind} devices, here are {len(here)}: they "

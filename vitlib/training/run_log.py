@@ -53,7 +53,8 @@ class RunLog:
         from tqdm import tqdm
 
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._bar = tqdm(total=total_steps, unit="step", dynamic_ncols=True, mininterval=1.0)
+        often = 1.0 if sys.stderr.isatty() else 30.0  # seconds; a file would fill with lines
+        self._bar = tqdm(total=total_steps, unit="step", dynamic_ncols=True, mininterval=often)
 
     def step(self, loss: float, right: int, images: int) -> None:
         """After a step: the mean loss of its images, how many of them were classified rightly, and their number."""

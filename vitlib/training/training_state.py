@@ -41,7 +41,8 @@ def training_state(
     """The state of a run between two steps, for `Checkpoints.save`.
 
     Args:
-        model: its parameters and persistent buffers (running means of BatchNorm).
+        model: its parameters and persistent buffers (running means of BatchNorm); the model itself, not
+            `paddle.DataParallel` around it, so that other numbers of processes can take it up.
         optimizer: its moments, powers of beta, float32 master weights, and learning rate.
         scheduler: of the learning rate; default: the one that the optimizer was made with.
         ema: an average of the weights; its tensors should be under the model's names.
@@ -96,9 +97,8 @@ def restore_training_state(
         sampler.set_state_dict(state["sampler"])
     for name, tensor in tensors.items():
         tensor.set_value(state["model"][name])
-    for name, tensor in accumulators.items():
-        table, parameter = name
-        tensor.set_value(state["optimizer"]["tensors"][table][parameter])
+    for (kind, parameter), tensor in accumulators.items():
+        tensor.set_value(state["optimizer"]["tensors"][kind][parameter])
     if ema is not None:
         ema.set_state_dict(state["ema"])
     if scheduler is None:
@@ -122,8 +122,9 @@ def _scheduler(optimizer: paddle.optimizer.Optimizer, scheduler: LRScheduler | N
 
 def _optimizer_state(model: paddle.nn.Layer, optimizer: paddle.optimizer.Optimizer) -> dict[str, Any]:
     tensors: dict[str, dict[str, paddle.Tensor]] = {}
-    for (table, parameter), tensor in _optimizer_tensors(model, optimizer).items():
-        tensors.setdefault(table, {})[parameter] = tensor
+    # Sorted, since the optimizer has them in the order in which they were made: equal states make equal files
+    for (kind, parameter), tensor in sorted(_optimizer_tensors(model, optimizer).items(), key=lambda pair: pair[0]):
+        tensors.setdefault(kind, {})[parameter] = tensor
     return {
         "class": type(optimizer).__name__,
         "tensors": tensors,
@@ -201,9 +202,9 @@ def _check_same(what: str, tensors: Mapping[str, paddle.Tensor], arrays: Mapping
     ]
     complaints = [f"the checkpoint lacks {_few(missing)}"] * bool(missing)
     complaints += [f"the checkpoint has {_few(extra)} besides"] * bool(extra)
-    complaints += [f"{'; '.join(different[:3])}" + (f" and {len(different) - 3} more" if different[3:] else "")] * bool(
-        different
-    )
+    complaints += different[:3]
+    if len(different) > 3:
+        complaints.append(f"{len(different) - 3} more differ")
     if complaints:
         raise CheckpointError(f"{what} is not that of the checkpoint: {'; '.join(complaints)}")
 

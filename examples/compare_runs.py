@@ -1,0 +1,100 @@
+"""Compare runs of train_deit.py, paired by seed and photograph: python compare_runs.py RESULTS [--collect RUNS...]
+
+RESULTS is a folder of ROW-seedN.json files, each the result.json of a run; --collect copies them there from the folders
+of runs, which have the same names. Prints two tables for a README: each row's accuracy over its seeds, and what every
+row gains over the first of --against.
+"""
+
+import argparse
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+HEADS = {"class_head": "class head", "distillation_head": "distillation head"}
+
+
+def load(folder):
+    """{row: {seed: result}}, in the order of the names."""
+    rows = {}
+    for path in sorted(folder.glob("*-seed*.json")):
+        row, seed = re.fullmatch(r"(.+)-seed(\d+)", path.stem).groups()
+        rows.setdefault(row, {})[int(seed)] = json.loads(path.read_text())
+    if not rows:
+        raise SystemExit(f"compare_runs.py: {folder} holds no ROW-seedN.json")
+    return rows
+
+
+def right(result, predictor="model"):
+    """Of the validation and test photographs together, which were classified rightly: [N] of 0.0 and 1.0."""
+    parts = [result[part] for part in ("validation", "test") if part in result]
+    bits = [
+        np.unpackbits(np.frombuffer(bytes.fromhex(p["right"][predictor]), np.uint8))[: p["pictures"]] for p in parts
+    ]
+    return np.concatenate(bits).astype(float)
+
+
+def spread(values):
+    """Mean and standard deviation over seeds."""
+    return f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else f"{values[0]:.1f}"
+
+
+def accuracies(rows):
+    print("| row | seeds | test | validation | class head | distillation head | parameters | minutes |")
+    print("|---|---|---|---|---|---|---|---|")
+    for row, runs in rows.items():
+        results = list(runs.values())
+        columns = [spread([r[part]["model"] for r in results]) for part in ("test", "validation")]
+        for head in HEADS:
+            columns.append(spread([r["test"][head] for r in results]) if head in results[0]["test"] else "")
+        minutes = np.mean([r["seconds"] for r in results]) / 60
+        print(f"| {row} | {len(results)} | {' | '.join(columns)} | {results[0]['parameters']:,} | {minutes:.1f} |")
+
+
+def difference(ours, theirs):
+    """[seeds, photographs] of 0 and 1 each -> the mean difference in points and its standard deviation.
+
+    The photographs are what another test set would change, so each counts once, with the mean over its seeds.
+    """
+    each = (ours - theirs).mean(axis=0)
+    return 100 * each.mean(), 100 * each.std(ddof=1) / np.sqrt(len(each)), 100 * (ours - theirs).mean(axis=1)
+
+
+def pairs(rows, against):
+    print("\n| on validation and test together | gain in points | standard deviation | by seed |")
+    print("|---|---|---|---|")
+    comparisons = [(row, "model", against, "model") for row in rows if row != against]
+    comparisons += [
+        (row, "model", row, head) for row, runs in rows.items() for head in HEADS if head in runs[min(runs)]["test"]
+    ]
+    for row, predictor, other, by in comparisons:
+        seeds = sorted(set(rows[row]) & set(rows[other]))
+        ours, theirs = (
+            np.stack([right(rows[name][seed], what) for seed in seeds])
+            for name, what in ((row, predictor), (other, by))
+        )
+        gain, deviation, each = difference(ours, theirs)
+        name = f"{row} over {other}" if row != other else f"{row}: both heads over its {HEADS[by]}"
+        print(f"| {name} | {gain:+.1f} | {deviation:.1f} | {', '.join(f'{value:+.1f}' for value in each)} |")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--collect", nargs="*", type=Path, default=[], help="folders of runs, named ROW-seedN")
+    parser.add_argument("--against", default="none", help="the row that others are compared with")
+    arguments = parser.parse_args()
+    for run in arguments.collect:
+        arguments.results.mkdir(parents=True, exist_ok=True)
+        shutil.copy(run / "result.json", arguments.results / f"{run.name}.json")
+        shutil.copy(run / "log.csv", arguments.results / f"{run.name}.csv")
+    rows = load(arguments.results)
+    accuracies(rows)
+    if arguments.against in rows:
+        pairs(rows, arguments.against)
+
+
+if __name__ == "__main__":
+    main()
