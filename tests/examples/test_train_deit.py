@@ -228,3 +228,16 @@ def test_a_missing_test_folder_is_told_before_training(tmp_path):
     folder = draw_folder(tmp_path / "shapes", train=1, validation=1)
     error, _ = call("train_deit.py", folder, *LENET, "--batch-size", 1, "--test", "--output", tmp_path / "run")
     assert "test' does not exist" in error
+
+
+def test_a_remembered_teacher_says_what_the_teacher_said(folder, teacher, tmp_path):
+    options = [*STUDENT, "--epochs", 1, "--warmup-epochs", 0, "--accumulate", 2, "--teacher", teacher]
+    for name, more in (
+        ("asked", []),
+        ("written", ["--teacher-cache", tmp_path / "cache"]),
+        ("read", ["--teacher-cache", tmp_path / "cache"]),
+    ):
+        error, written = call("train_deit.py", folder, *options, *more, "--output", tmp_path / name)
+        assert error is None, written
+    weights = {(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("asked", "written", "read")}
+    assert len(weights) == 1
