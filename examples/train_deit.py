@@ -19,23 +19,21 @@ import numpy as np
 import paddle
 
 import vitlib
-from vitlib.images import IMAGENET_MEAN, IMAGENET_STD, ImageFolder, Mixup, TrainTransform, load_batches
+from vitlib.images import IMAGENET_MEAN, IMAGENET_STD, Mixup, TrainTransform
 from vitlib.training import (
     DistillationLoss,
-    EpochSampler,
     ExponentialMovingAverage,
+    ImageFolders,
     Run,
     Teacher,
     TrainingStep,
-    average_batch_norm,
-    evaluate,
     load_run,
     param_groups,
     warmup_cosine,
 )
 
 # between a run and its resumption
-MAY_CHANGE = {"data", "output", "workers", "threads", "save_every", "test", "teacher", "teacher_cache"}
+MAY_CHANGE = {"data", "output", "workers", "threads", "save_every", "test", "teacher_cache"}
 
 
 def parse_arguments():
@@ -43,7 +41,7 @@ def parse_arguments():
     add = parser.add_argument
     add("data", type=Path, help="folder with train/, validation/ and perhaps test/")
     add("--output", type=Path, required=True, help="folder of this run; the same again resumes it")
-    add("--model", default="deit_tiny_distilled_patch16_224", help="a preset, or paddle:NAME of paddle.vision.models")
+    add("--model", default="deit_tiny_patch16_224", help="a preset, or paddle:NAME of paddle.vision.models")
     add("--set", nargs="*", default=[], metavar="OPTION=VALUE", help="of the model: img_size=64 depth=6 ...")
     add("--size", type=int, default=224, help="picture size of a paddle: model")
     add("--grey", action="store_true", help="one channel for a paddle: model, such as paddle:LeNet")
@@ -117,6 +115,9 @@ def load_teacher(run, student_preprocess, classes):
     made = json.loads(path.read_text())
     if made["classes"] != classes:
         raise ValueError(f"the teacher knows the classes {made['classes']}, and the data have {classes}")
+    if (run / "model").is_dir():  # a Vision Transformer, of this script or of finetune.py
+        model = vitlib.from_pretrained(run / "model")
+        return Teacher(model, student=student_preprocess)
     model, preprocess = build_model(argparse.Namespace(**made["arguments"]), len(classes))
     load_run(run, model)
     return Teacher(model, preprocess, student=student_preprocess)
@@ -132,6 +133,7 @@ class RememberedTeacher:
         )
         of = [str(getattr(arguments, name)) for name in names.split(", ")]
         of += [teacher.student.to_dict(), paddle.distributed.get_rank(), paddle.distributed.get_world_size()]
+        of += [arguments.accumulate] * (arguments.accumulate > 1)  # on which mixing depends
         name = hashlib.sha256(json.dumps(of).encode()).hexdigest()[:16]
         shape = (num_batches, arguments.batch_size, num_classes)
         path = arguments.teacher_cache / f"{name}-{'x'.join(map(str, shape))}.npy"
@@ -146,42 +148,18 @@ class RememberedTeacher:
         return paddle.to_tensor(np.array(known))
 
 
-def open_data(arguments, preprocess, rank, world_size):
-    """The training pictures with their sampler, and a function that evaluates a model on another folder."""
-    augment = None if arguments.augment == "none" else arguments.augment
-    transform = TrainTransform.from_preprocess(
+def training_transform(arguments, preprocess):
+    return TrainTransform.from_preprocess(
         preprocess,
         scale=(arguments.scale, 1.0),
-        auto_augment=augment,
+        auto_augment=None if arguments.augment == "none" else arguments.augment,
         color_jitter=arguments.color_jitter,
         erasing=arguments.erasing,
     )
-    unreadable = "raise" if arguments.strict else "skip"
-    train = ImageFolder(arguments.data / "train", transform, seed=arguments.seed, on_unreadable=unreadable)
-    sampler = EpochSampler(
-        len(train),
-        arguments.batch_size,
-        seed=arguments.seed,
-        repeats=arguments.repeats,
-        rank=rank,
-        world_size=world_size,
-    )
-
-    def measure(model, part):
-        average_batch_norm(model)
-        folder = ImageFolder(
-            arguments.data / part, preprocess=preprocess, classes=train.classes, on_unreadable=unreadable
-        )
-        order = EpochSampler(
-            len(folder), arguments.batch_size, shuffle=False, drop_last=False, rank=rank, world_size=world_size
-        )
-        return evaluate(model, load_batches(folder, order, num_workers=arguments.workers), len(folder))
-
-    return train, sampler, measure
 
 
 def mixing(arguments, num_classes):
-    """Mixup and CutMix of a batch (images, labels, step) -> (images, targets), or only smoothed labels."""
+    """Mixup and CutMix of a batch: (images, labels, step) -> (images, targets), or only smoothed labels."""
     if not (arguments.mixup or arguments.cutmix):
         return lambda images, labels, step: (images, labels)
     mixup = Mixup(
@@ -189,7 +167,7 @@ def mixing(arguments, num_classes):
     )
 
     def mix(images, labels, step):
-        rng = np.random.default_rng([arguments.seed, step, 1])  # the same in every process
+        rng = np.random.default_rng([arguments.seed, step.num_steps, 1 + step.pending])  # the same in every process
         return tuple(map(paddle.to_tensor, mixup(images.numpy(), labels.numpy(), rng)))
 
     return mix
@@ -201,24 +179,34 @@ def train(arguments):
         paddle.distributed.init_parallel_env()
     rank = paddle.distributed.get_rank()
     tuning = vitlib.tune_cpu(arguments.threads)
-    classes = ImageFolder(arguments.data / "train").classes
+    data = ImageFolders(
+        arguments.data,
+        ["validation", *["test"] * arguments.test],
+        batch_size=arguments.batch_size,
+        seed=arguments.seed,
+        repeats=arguments.repeats,
+        num_workers=arguments.workers,
+        on_unreadable="raise" if arguments.strict else "skip",
+    )
     record = {**vars(arguments), "batch_size": arguments.batch_size * world_size}  # resumed on any number of processes
-    run = Run(arguments.output, record, classes, may_change=MAY_CHANGE, save_every=arguments.save_every)
+    run = Run(arguments.output, record, data.classes, may_change=MAY_CHANGE, save_every=arguments.save_every)
 
     paddle.seed(arguments.seed)  # the same weights in every process
-    model, preprocess = build_model(arguments, len(classes))
-    teacher = load_teacher(arguments.teacher, preprocess, classes) if arguments.teacher else None
-    pictures, sampler, measure = open_data(arguments, preprocess, rank, world_size)
-    mix = mixing(arguments, len(classes))
-    if teacher is None and isinstance(model, vitlib.DeiT):  # nothing trains its second head
-        for parameter in model.head_dist.parameters():
-            parameter.trainable = False
+    model, preprocess = build_model(arguments, len(data.classes))
+    teacher = load_teacher(arguments.teacher, preprocess, data.classes) if arguments.teacher else None
+    if teacher is None and isinstance(model, vitlib.DeiT):
+        raise ValueError(
+            f"{arguments.model} has a distillation token, which only a teacher trains: give --teacher, or a --model "
+            "without one, such as deit_tiny_patch16_224"
+        )
+    data.prepare(training_transform(arguments, preprocess), preprocess)
+    mix = mixing(arguments, len(data.classes))
     if arguments.recompute:
         model.set_recompute()
     model.train()
     network = paddle.DataParallel(model) if world_size > 1 else model
 
-    steps_per_epoch = len(sampler) // arguments.accumulate
+    steps_per_epoch = data.steps_per_epoch(arguments.accumulate)
     schedule = warmup_cosine(
         arguments.lr,
         total_steps=arguments.epochs * steps_per_epoch,
@@ -233,15 +221,9 @@ def train(arguments):
         temperature=arguments.temperature,
         label_smoothing=0.0 if mixed else arguments.label_smoothing,
     )
-    said = {}
-
-    def loss_of(outputs, targets, teacher_logits=None):
-        said["logits"] = outputs[0] if isinstance(outputs, (tuple, list)) else outputs
-        return loss(outputs, targets, teacher_logits)
-
     step = TrainingStep(
         network,
-        loss_of,
+        loss,
         paddle.optimizer.AdamW(schedule, parameters=param_groups(model, arguments.weight_decay)),
         accumulate=arguments.accumulate,
         clip_norm=arguments.clip,
@@ -249,26 +231,26 @@ def train(arguments):
         schedule=schedule,
         ema=ExponentialMovingAverage(model, arguments.ema, warmup=True) if arguments.ema else None,
     )
-    run.start(step, sampler, epochs=arguments.epochs)
+    run.start(step, data.sampler, epochs=arguments.epochs)
     if teacher and arguments.teacher_cache:
-        ask = RememberedTeacher(teacher, arguments, arguments.epochs * len(sampler), len(classes))
+        batches = arguments.epochs * len(data.sampler)
+        ask = RememberedTeacher(teacher, arguments, batches, len(data.classes))
     elif teacher:
         ask = lambda images, batch: teacher(images)  # noqa: E731
     if rank == 0:
         run.log.message(str(tuning))
     while run.training:
-        batches = load_batches(pictures, sampler, num_workers=arguments.workers)
-        for images, labels, _, _ in run.batches(batches):
-            batch = sampler.epoch * len(sampler) + sampler.batch
-            images, targets = mix(images, labels, step.num_steps)
+        for images, labels, _, _ in run.batches(data.batches()):
+            batch = data.sampler.epoch * len(data.sampler) + data.sampler.batch
+            images, targets = mix(images, labels, step)
             value = step(images, targets, *([ask(images, batch)] if teacher else []))
-            run.log.step(value, int((said["logits"].argmax(-1) == labels).sum()), len(labels))
-        found = measure(model, "validation")
-        run.end_epoch({"validation_loss": found.loss, "validation_accuracy": found.accuracy})
+            logits = step.outputs[0] if isinstance(step.outputs, (tuple, list)) else step.outputs
+            run.log.step(value, int((logits.argmax(-1) == labels).sum()), len(labels))
+        run.end_epoch({"validation": data.evaluate(model)})
 
     if step.ema is not None:
         step.ema.apply_to(model)
-    summary = run.finish({part: measure(model, part) for part in ["validation", *["test"] * arguments.test]})
+    summary = run.finish({part: data.evaluate(model, part) for part in data.parts})
     if rank == 0:
         print(summary)
 
@@ -280,6 +262,8 @@ def main():
         train(arguments)
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         sys.exit(f"train_deit.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit("train_deit.py: stopped; the same command goes on from the last checkpoint")
 
 
 if __name__ == "__main__":

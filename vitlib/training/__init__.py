@@ -19,6 +19,7 @@ from .checkpoints import Checkpoints
 from .distillation import DistillationLoss
 from .ema import ExponentialMovingAverage
 from .evaluate import Evaluation, evaluate
+from .image_folders import ImageFolders
 from .losses import BinaryCrossEntropy, SoftTargetCrossEntropy
 from .parallel import average_batch_norm
 from .param_groups import param_groups
@@ -40,6 +41,7 @@ __all__ = [
     "EpochSampler",
     "Evaluation",
     "ExponentialMovingAverage",
+    "ImageFolders",
     "Run",
     "RunLog",
     "SoftTargetCrossEntropy",

@@ -63,7 +63,7 @@ def evaluate(model: nn.Layer, batches: Iterable[Any], num_samples: int) -> Evalu
         with paddle.no_grad():
             for images, labels, indices, reasons in batches:
                 unreadable += reasons
-                if labels is None:
+                if labels is None:  # nothing of the batch could be read
                     continue
                 heads = _logits(network, images)
                 total += float(F.cross_entropy(heads[0], labels, reduction="sum"))

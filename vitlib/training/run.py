@@ -14,7 +14,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ..models import VisionTransformer
+from ..models import VisionTransformer, ViTConfig
 from ..weights.atomic import write_atomically
 from .checkpoints import Checkpoints
 from .evaluate import Evaluation
@@ -34,12 +34,12 @@ class Run:
         while run.training:
             for images, labels, _, unreadable in run.batches(load_batches(dataset, sampler)):
                 run.log.step(step(images, labels), right, len(labels))
-            run.end_epoch({"validation_accuracy": ...})
-        run.finish({"validation": evaluation})
+            run.end_epoch({"validation": evaluate(...)})
+        run.finish({"test": evaluate(...)})
 
     Args:
-        directory: gets run.json (arguments and classes), log.csv, curve.png, checkpoints/, result.json, and model/ when
-            the model is a `VisionTransformer`.
+        directory: gets, once the run starts, run.json (arguments, classes, the config of a `VisionTransformer`),
+            log.csv, curve.png and checkpoints/; at its end result.json, and for a `VisionTransformer` model/.
         arguments: of the script; what JSON does not know is kept as text.
         classes: names, in the order of the labels.
         may_change: names of arguments that may be others when a run is resumed, such as the number of workers.
@@ -47,7 +47,10 @@ class Run:
 
     Under `paddle.distributed` every process makes one, and only rank 0 writes.
 
-    Raises ValueError, naming them, when the directory holds a run with other arguments or classes.
+    `config` is None in a new run, and in one that goes on the `ViTConfig` of its model, if it has one: the checkpoint
+    fills a model of that config, so the weights that the run began with are not needed again.
+
+    Raises ValueError, naming them, when the directory has checkpoints of a run with other arguments or classes.
     """
 
     def __init__(
@@ -63,17 +66,18 @@ class Run:
         self.classes = list(classes)
         self.save_every = save_every
         self.rank = paddle.distributed.get_rank()
-        record = json.loads(json.dumps(dict(arguments), default=str))
-        path = self.directory / "run.json"
-        if path.exists():
-            self._compare(json.loads(path.read_text()), record, may_change)
-        elif self.rank == 0:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            _write_json(path, {"arguments": record, "classes": self.classes})
+        self.config: ViTConfig | None = None
+        self._record = json.loads(json.dumps(dict(arguments), default=str))
         self.checkpoints = Checkpoints(self.directory / "checkpoints", rank=self.rank)
+        path = self.directory / "run.json"
+        if path.exists() and self.checkpoints.steps():  # without them there is nothing that other arguments would spoil
+            before = json.loads(path.read_text())
+            self._compare(before, may_change)
+            if before.get("config"):
+                self.config = ViTConfig.from_dict(before["config"])
 
-    def _compare(self, before: dict[str, Any], record: dict[str, Any], may_change: Collection[str]) -> None:
-        old = before["arguments"]
+    def _compare(self, before: dict[str, Any], may_change: Collection[str]) -> None:
+        old, record = before["arguments"], self._record
         changed = [name for name in {**old, **record} if name not in may_change and old.get(name) != record.get(name)]
         if changed:
             listed = ", ".join(f"{name} was {old.get(name)!r} and is {record.get(name)!r}" for name in changed)
@@ -116,6 +120,11 @@ class Run:
                 f"the processes would go on after different steps, {steps}, since not all of them see the same "
                 f"checkpoints; {self.directory} has to be on a disk that all machines share"
             )
+        if self.rank == 0 and found is None:
+            model = unwrapped(step.model)
+            config = model.config.to_dict() if isinstance(model, VisionTransformer) else None
+            content = {"arguments": self._record, "classes": self.classes, "config": config}
+            _write_json(self.directory / "run.json", content)
         self._started = self._saved = time.perf_counter()
 
     @property
@@ -136,6 +145,7 @@ class Run:
         wait for its gradient, raises RuntimeError.
         """
         epoch = self.sampler.epoch
+        self.log.restart_clock()
         for batch in batches:
             self.log.unreadable(batch[3])
             if batch[1] is not None:
@@ -147,10 +157,15 @@ class Run:
             if late and self.sampler.epoch == epoch and not self.step.pending:
                 self._save()
 
-    def end_epoch(self, evaluation: Mapping[str, float]) -> None:
-        """A row of the log, with these numbers beside those of training, and a checkpoint."""
+    def end_epoch(self, evaluations: Mapping[str, Evaluation]) -> None:
+        """A row of the log, with loss and accuracy of each (`validation_loss`, ...) beside those of training, and a
+        checkpoint."""
         self.step.drop_pending()  # of an accumulation that the epoch's end cut off
-        self.log.epoch(evaluation)
+        columns = {}
+        for part, found in evaluations.items():
+            columns |= {f"{part}_loss": found.loss, f"{part}_accuracy": found.accuracy}
+            self.log.name_unreadable(found.unreadable)
+        self.log.epoch(columns)
         self._save()
 
     def _save(self) -> None:
@@ -174,7 +189,8 @@ class Run:
         lines = [
             f"{part}: "
             + ", ".join(f"{name.replace('_', ' ')} {found.accuracy_of(name):.1f} %" for name in found.predictions)
-            + f" of {len(found.labels)} pictures"
+            + f" of {(found.labels >= 0).sum()} pictures"
+            + (f", and {len(found.unreadable)} that could not be read" if found.unreadable else "")
             for part, found in evaluations.items()
         ]
         return "\n".join([*lines, f"{parameters:,} parameters, {seconds:.0f} s; everything is in {self.directory}"])

@@ -40,11 +40,12 @@ class RunLog:
         self.directory = Path(directory)
         self.rows: list[dict[str, Any]] = []
         self.show = show
+        self._visualdl: Any = None
         self._sums = np.zeros(4)  # of this epoch: loss · images, right ones, images, unreadable ones
         self._left_out = 0  # unreadable ones of this process since the last step
         self._steps, self._named = 0, set[str]()
         self._smooth = np.zeros(2)  # loss, accuracy
-        self._restart_clock()
+        self.restart_clock()
         if not show:
             return
         for package in ("tqdm", "matplotlib"):
@@ -72,13 +73,20 @@ class RunLog:
         keep = min(_SMOOTHING, 1 - 1 / self._steps)  # the mean of the first fifty
         self._smooth = keep * self._smooth + (1 - keep) * now
         text = f"loss {self._smooth[0]:.3f}, accuracy {100 * self._smooth[1]:.1f} %, {self._speed():.0f} images/s"
+        self._bar.set_description_str(f"epoch {len(self.rows) + 1}", refresh=False)
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update()
 
     def unreadable(self, reasons: Iterable[str]) -> None:
-        """Count pictures that could not be read, and name each once: sentences, as `vitlib.images.collate` gives."""
+        """Count training pictures that could not be read, and name each once: sentences, as `vitlib.images.collate`
+        gives."""
+        reasons = list(reasons)
+        self._left_out += len(reasons)
+        self.name_unreadable(reasons)
+
+    def name_unreadable(self, reasons: Iterable[str]) -> None:
+        """Name those of them that were not named before."""
         for reason in reasons:
-            self._left_out += 1
             if reason not in self._named:
                 self._named.add(reason)
                 self.message(f"left out: {reason}")
@@ -97,11 +105,11 @@ class RunLog:
         }
         self.rows.append({name: round(x, 6) if isinstance(x, float) else x for name, x in row.items()})
         self._sums, self._left_out = np.zeros(4), 0
-        self._restart_clock()
         if self.show:
             self._write_csv()
             self._draw()
             self._write_visualdl()
+        self.restart_clock()
         return self.rows[-1]
 
     def message(self, text: str) -> None:
@@ -112,6 +120,8 @@ class RunLog:
         """Leave the bar as it is."""
         if self.show:
             self._bar.close()
+        if self._visualdl is not None:
+            self._visualdl.close()
 
     def state_dict(self) -> dict[str, Any]:
         """The rows so far and the sums of the present epoch, as plain values."""
@@ -130,11 +140,12 @@ class RunLog:
     def _totals(self) -> np.ndarray:
         return self._sums + np.array([0, 0, 0, self._left_out])
 
-    def _restart_clock(self) -> None:
+    def restart_clock(self) -> None:
+        """Before the first batch of an epoch: images per second are counted from here."""
         self._images, self._since, self._until = 0, time.perf_counter(), math.inf
 
     def _speed(self) -> float:
-        """Images per second of all processes, from the end of the last epoch to the last step."""
+        """Images per second of all processes, from the start of the clock to the last step."""
         return self._images / max(self._until - self._since, 1e-9)
 
     def _write_csv(self) -> None:
@@ -159,6 +170,7 @@ class RunLog:
                     label = name[: -len(kind)].replace("_", " ").strip() or kind
                     axis.plot(*zip(*points, strict=True), marker=".", label=label)
             axis.set(xlabel="epoch", ylabel=f"{kind}{' (%)' if kind == 'accuracy' else ''}")
+            axis.xaxis.get_major_locator().set_params(integer=True)
             axis.grid(alpha=0.3)
             axis.legend()
         with write_atomically(self.directory / "curve.png") as file:
@@ -167,9 +179,14 @@ class RunLog:
     def _write_visualdl(self) -> None:
         if importlib.util.find_spec("visualdl") is None:
             return
-        from visualdl import LogWriter
+        rows = self.rows[-1:]
+        if self._visualdl is None:
+            from visualdl import LogWriter
 
-        with LogWriter(logdir=str(self.directory / "visualdl")) as writer:
-            for name, value in self.rows[-1].items():
+            # VisualDL shows the newest file of a folder alone, so that of a resumed run has to hold all rows
+            self._visualdl, rows = LogWriter(logdir=str(self.directory / "visualdl")), self.rows
+        for row in rows:
+            for name, value in row.items():
                 if name != "epoch" and isinstance(value, (int, float)):
-                    writer.add_scalar(tag=name, value=value, step=int(self.rows[-1]["epoch"]))
+                    self._visualdl.add_scalar(tag=name, value=value, step=int(row["epoch"]))
+        self._visualdl.flush()

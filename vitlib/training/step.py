@@ -31,7 +31,8 @@ class TrainingStep:
         schedule: a `paddle.optimizer.lr.LRScheduler`, such as `warmup_cosine` makes, stepped after the optimizer.
         ema: an `ExponentialMovingAverage`, updated after the optimizer.
 
-    After an optimizer step `num_steps` has grown by one, and `grad_norm` is the global norm before clipping.
+    After a call `outputs` is what the model gave. After an optimizer step `num_steps` has grown by one, and `grad_norm`
+    is the global norm before clipping.
     `state_dict` and `set_state_dict` resume it; take them between optimizer steps.
 
     Raises ValueError for options that cannot work. A call raises RuntimeError for a model in evaluation mode, and
@@ -79,6 +80,7 @@ class TrainingStep:
         self.ema = ema
         self.num_steps = 0
         self.grad_norm = 0.0
+        self.outputs: Any = None
         self._pending, self._trouble = 0, ""
         self._scaler = paddle.amp.GradScaler() if amp == "float16" else None
 
@@ -88,8 +90,8 @@ class TrainingStep:
         last = self._pending + 1 == self.accumulate
         with self._unsynchronised(last):
             with self._mixed_precision():
-                outputs = self.model(images)
-                loss = self.loss(outputs, *targets) + self._unused(outputs)
+                self.outputs = self.model(images)
+                loss = self.loss(self.outputs, *targets) + self._unused(self.outputs)
             share = loss / self.accumulate
             (share if self._scaler is None else self._scaler.scale(share)).backward()
         value = float(loss.item())

@@ -1,0 +1,26 @@
+"""Calling the examples as their users do, but in this process, so that Paddle is imported once."""
+
+import contextlib
+import io
+import pathlib
+import runpy
+import sys
+from unittest import mock
+
+EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
+
+
+def call(name, *arguments):
+    """(error, output): the sentence that the script ended with, or None; and what it wrote."""
+    written = io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", [name, *map(str, arguments)]),
+        mock.patch("vitlib.tune_cpu", return_value="the processor is left as it is"),
+        contextlib.redirect_stdout(written),
+        contextlib.redirect_stderr(written),
+    ):
+        try:
+            runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        except SystemExit as end:
+            return end.code, written.getvalue()
+    return None, written.getvalue()

@@ -1,0 +1,243 @@
+"""examples/train_deit.py on a small folder: a convnet as teacher, then a DeiT that learns from it."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from PIL import Image
+from scripts import EXAMPLES, call
+from shapes import CLASSES, draw_folder
+
+import vitlib
+
+LENET = ["--model", "paddle:LeNet", "--grey", "--size", 28, "--batch-size", 6, "--epochs", 1, "--warmup-epochs", 0]
+STUDENT = [
+    "--set",
+    "img_size=24",
+    "patch_size=8",
+    "embed_dim=24",
+    "depth=2",
+    "num_heads=3",
+    "in_chans=1",
+    "drop_path_rate=0.2",
+]
+STUDENT += ["--batch-size", 6, "--epochs", 3, "--warmup-epochs", 1, "--ema", 0.9, "--clip", 1, "--repeats", 3]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return draw_folder(tmp_path_factory.mktemp("shapes"), train=20, validation=4, test=5)
+
+
+@pytest.fixture(scope="module")
+def teacher(folder, tmp_path_factory):
+    output = tmp_path_factory.mktemp("runs") / "teacher"
+    error, written = call("train_deit.py", folder, *LENET, "--output", output)
+    assert error is None, written
+    return output
+
+
+@pytest.fixture(scope="module")
+def students(folder, teacher, tmp_path_factory):
+    """Output folders of two runs of one command: left alone; and killed in its second epoch, then started again."""
+    runs = tmp_path_factory.mktemp("students")
+
+    def start(name):
+        command = [sys.executable, EXAMPLES / "train_deit.py", folder, *STUDENT, "--teacher", teacher, "--test"]
+        command += ["--output", runs / name, "--threads", 1, "--save-every", 0]
+        return subprocess.Popen(
+            list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        )
+
+    # as for `call`, the package of this checkout
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent)}
+    alone, killed = start("alone"), start("killed")
+    until = time.monotonic() + 100
+    while not (saved := sorted((runs / "killed" / "checkpoints").glob("step-*"))) or saved[-1].stem < "step-00000014":
+        assert killed.poll() is None, killed.communicate()[0]
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    assert not (runs / "killed" / "result.json").exists()
+    again = start("killed")
+    for process in (alone, again):
+        written, _ = process.communicate(timeout=200)
+        assert process.returncode == 0, written
+    assert "going on after" in written
+    return runs / "alone", runs / "killed"
+
+
+def rows(output):
+    with open(output / "log.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_killed_run_ends_with_the_bits_of_one_left_alone(students):
+    alone, killed = students
+    assert (killed / "model" / "model.safetensors").read_bytes() == (alone / "model" / "model.safetensors").read_bytes()
+    results = [json.loads((output / "result.json").read_text()) for output in students]
+    assert all(result.pop("seconds") >= 0 for result in results)
+    assert results[0] == results[1]
+    assert (killed / "run.json").read_text() == (alone / "run.json").read_text().replace(str(alone), str(killed))
+
+
+def test_the_log_of_a_resumed_run_has_each_epoch_once(students):
+    alone, killed = (rows(output) for output in students)
+    for row in (*alone, *killed):
+        assert float(row.pop("images_per_second")) > 0
+    assert [row["epoch"] for row in killed] == ["1", "2", "3"]
+    assert killed == alone
+
+
+def test_the_curve_is_a_picture(students):
+    with Image.open(students[1] / "curve.png") as picture:
+        assert picture.format == "PNG"
+        assert len(picture.convert("RGB").getcolors(1 << 24)) > 20
+
+
+def test_results_are_what_predict_says_of_the_saved_model(students, folder):
+    output = students[1]
+    model = vitlib.from_pretrained(output / "model")
+    assert isinstance(model, vitlib.DeiT)
+    assert list(model.labels) == CLASSES
+    result = json.loads((output / "result.json").read_text())
+    for part in ("validation", "test"):
+        pictures = sorted((folder / part).glob("*/*"))
+        predictions = vitlib.predict(model, [str(path) for path in pictures], top_k=1)
+        right = sum(row[0].label == path.parent.name for row, path in zip(predictions, pictures, strict=True))
+        assert result[part]["pictures"] == len(pictures)
+        assert result[part]["model"] == pytest.approx(100 * right / len(pictures))
+
+
+def test_a_finished_run_tells_its_results_again_and_refuses_other_arguments_by_name(folder, teacher):
+    weights = sorted((teacher / "checkpoints").iterdir())[-1].read_bytes()
+    error, written = call("train_deit.py", folder, *LENET, "--output", teacher)
+    assert error is None
+    assert "going on after 10 steps" in written
+    assert "of 12 pictures" in written
+    error, _ = call("train_deit.py", folder, *LENET, "--output", teacher, "--lr", 0.1, "--grey", "--seed", 3)
+    assert "lr was 0.0005 and is 0.1, seed was 0 and is 3" in error
+    assert sorted((teacher / "checkpoints").iterdir())[-1].read_bytes() == weights
+
+
+def test_arguments_that_failed_do_not_occupy_the_folder(folder, tmp_path):
+    options = ["--model", "deit_tinny_patch16_224", "--batch-size", 6]
+    error, _ = call("train_deit.py", folder, *options, "--output", tmp_path / "run")
+    assert "deit_tiny_patch16_224" in error
+    error, _ = call("train_deit.py", folder, *LENET, "--output", tmp_path / "run", "--accumulate", 11)
+    assert "10 batches" in error
+    error, written = call("train_deit.py", folder, *LENET, "--output", tmp_path / "run")
+    assert error is None, written
+
+
+def test_a_student_learns_from_a_vision_transformer_of_another_run(students, folder, tmp_path):
+    error, written = call(
+        "train_deit.py", folder, *STUDENT, "--epochs", 2, "--teacher", students[0], "--output", tmp_path / "run"
+    )
+    assert error is None, written
+
+
+def test_a_teacher_of_other_classes_is_refused(teacher, tmp_path):
+    folder = draw_folder(tmp_path / "shapes", train=2, validation=1)
+    for part in ("train", "validation"):
+        (folder / part / "circle").rename(folder / part / "oval")
+    options = ["--batch-size", 2, "--teacher", teacher, "--output", tmp_path / "run"]
+    error, _ = call("train_deit.py", folder, *STUDENT, *options)
+    assert "the teacher knows the classes ['circle'" in error
+    assert "'oval'" in error
+
+
+def test_unreadable_pictures_are_counted_and_named_and_strict_stops_at_them(tmp_path):
+    folder = draw_folder(tmp_path / "shapes", train=4, validation=2)
+    broken = [folder / "train" / "circle" / "000.png", folder / "validation" / "square" / "001.jpg"]
+    for path in broken:
+        path.write_bytes(b"not a picture")
+    options = [*LENET, "--batch-size", 1, "--epochs", 2]  # so a batch has no picture at all
+    error, written = call("train_deit.py", folder, *options, "--output", tmp_path / "run")
+    assert error is None, written
+    for path in broken:
+        assert written.count(f"left out: '{path}'") + written.count(f"left out: {path}") == 1
+    assert [row["unreadable"] for row in rows(tmp_path / "run")] == ["1", "1"]
+    assert "of 5 pictures, and 1 that could not be read" in written
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert len(result["validation"]["unreadable"]) == 1
+
+    error, _ = call("train_deit.py", folder, *options, "--output", tmp_path / "strict", "--strict")
+    assert str(broken[0]) in error
+
+
+def no_validation(folder):
+    for path in sorted((folder / "validation").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    (folder / "validation").rmdir()
+
+
+def empty_class(folder):
+    for path in (folder / "train" / "square").iterdir():
+        path.unlink()
+
+
+def other_class(folder):
+    (folder / "validation" / "square").rename(folder / "validation" / "oblong")
+
+
+def class_less(folder):
+    for path in (folder / "validation" / "square").iterdir():
+        path.unlink()
+    (folder / "validation" / "square").rmdir()
+
+
+def no_train(folder):
+    (folder / "train").rename(folder / "training")
+
+
+def loose_picture(folder):
+    (folder / "train" / "square" / "000.png").rename(folder / "train" / "000.png")
+
+
+@pytest.mark.parametrize("script", ["train_deit.py", "finetune.py"])
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (no_validation, ["validation' does not exist"]),
+        (empty_class, ["'square' has no pictures"]),
+        (other_class, ["validation' lacks 'square' and has 'oblong' besides"]),
+        (class_less, ["validation' lacks 'square'"]),
+        (no_train, ["train' does not exist"]),
+        (loose_picture, ["'000.png'", "belong to no class"]),
+    ],
+)
+def test_bad_folders_are_told_in_a_sentence_before_anything_is_done(script, damage, words, tmp_path):
+    folder = draw_folder(tmp_path / "shapes", train=1, validation=1)
+    damage(folder)
+    options = ["--batch-size", 1] + (["--weights", "vit_tiny_patch16_224"] if script == "finetune.py" else [])
+    error, _ = call(script, folder, "--output", tmp_path / "run", *options)
+    assert error.startswith(script)
+    for word in words:
+        assert word in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_test_folder_is_told_before_training(tmp_path):
+    folder = draw_folder(tmp_path / "shapes", train=1, validation=1)
+    error, _ = call("train_deit.py", folder, *LENET, "--batch-size", 1, "--test", "--output", tmp_path / "run")
+    assert "test' does not exist" in error
+
+
+def test_a_remembered_teacher_says_what_the_teacher_said(folder, teacher, tmp_path):
+    options = [*STUDENT, "--epochs", 1, "--warmup-epochs", 0, "--accumulate", 2, "--teacher", teacher]
+    for name, more in (
+        ("asked", []),
+        ("written", ["--teacher-cache", tmp_path / "cache"]),
+        ("read", ["--teacher-cache", tmp_path / "cache"]),
+    ):
+        error, written = call("train_deit.py", folder, *options, *more, "--output", tmp_path / name)
+        assert error is None, written
+    weights = {(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("asked", "written", "read")}
+    assert len(weights) == 1

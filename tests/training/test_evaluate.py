@@ -1,0 +1,74 @@
+"""Accuracies and losses of a model over batches, against sums written out."""
+
+import numpy as np
+import paddle
+import pytest
+from conftest import refused
+
+import vitlib
+from vitlib.training import evaluate
+
+
+class Says(paddle.nn.Layer):
+    """Gives the images themselves for logits."""
+
+    def forward(self, images):
+        assert not self.training
+        return images
+
+
+LOGITS = np.array([[3, 0, 0], [0, 2, 1], [0, 0, 5], [1, 0, 0], [0, 0, 1]], np.float32)
+LABELS = np.array([0, 2, 2, 0, 1])
+
+
+def batches(*groups, unreadable=()):
+    for group in groups:
+        indices = np.array(group)
+        yield paddle.to_tensor(LOGITS[indices]), paddle.to_tensor(LABELS[indices]), paddle.to_tensor(indices), []
+    for index in unreadable:
+        yield None, None, paddle.to_tensor([index]), [f"picture {index} is broken"]
+
+
+def test_loss_and_accuracy_are_means_over_pictures_however_they_are_batched():
+    log_softmax = LOGITS - np.log(np.exp(LOGITS).sum(1, keepdims=True))
+    loss = -log_softmax[np.arange(5), LABELS].mean()
+    for groups in ([[0, 1, 2, 3, 4]], [[4, 1], [0], [3, 2]]):
+        found = evaluate(Says(), batches(*groups), 5)
+        assert found.loss == pytest.approx(loss, rel=1e-6)
+        assert found.accuracy == pytest.approx(60)
+        assert found.labels.tolist() == LABELS.tolist()
+        assert found.predictions["model"].tolist() == [0, 1, 2, 0, 2]
+        assert found.correct().tolist() == [True, False, True, True, False]
+
+
+def test_pictures_that_were_not_seen_count_neither_as_right_nor_as_wrong():
+    found = evaluate(Says(), batches([0, 1], [2], unreadable=[3, 4]), 5)
+    assert found.accuracy == pytest.approx(100 * 2 / 3)
+    assert found.labels.tolist() == [0, 2, 2, -1, -1]
+    assert found.correct().tolist() == [True, False, True, False, False]
+    assert found.unreadable == ["picture 3 is broken", "picture 4 is broken"]
+
+
+def test_no_picture_at_all_is_an_error_that_gives_a_reason():
+    with refused(ValueError, "none of 5", "picture 2 is broken"):
+        evaluate(Says(), batches(unreadable=[2]), 5)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_mode_of_the_model_is_as_before(training):
+    model = Says()
+    model.train() if training else model.eval()
+    evaluate(model, batches([0]), 5)
+    assert model.training == training
+
+
+def test_of_a_deit_both_heads_and_their_mean_are_measured(tiny, images):
+    model, x = tiny(vitlib.DeiT), images(batch=6)
+    class_head, distillation_head = (head.numpy() for head in model(x, return_heads=True))
+    labels = paddle.to_tensor((class_head + distillation_head).argmax(1))
+    model.train()
+    found = evaluate(paddle.DataParallel(model), [(x, labels, paddle.arange(6), [])], 6)
+    assert found.accuracy == 100
+    assert found.predictions["class_head"].tolist() == class_head.argmax(1).tolist()
+    assert found.predictions["distillation_head"].tolist() == distillation_head.argmax(1).tolist()
+    assert found.accuracy_of("class_head") == pytest.approx(100 * (class_head.argmax(1) == labels.numpy()).mean())

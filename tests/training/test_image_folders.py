@@ -1,0 +1,62 @@
+"""The parts of a data set: what each of them is read with, and what is refused."""
+
+import numpy as np
+import pytest
+from conftest import refused
+from shapes import CLASSES, draw_folder
+
+import vitlib
+from vitlib.images import TrainTransform
+from vitlib.training import ImageFolders
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return draw_folder(tmp_path_factory.mktemp("shapes"), train=4, validation=2, test=3)
+
+
+def test_training_is_augmented_and_evaluation_is_not(root, tiny):
+    data = ImageFolders(root, ["validation", "test"], batch_size=5)
+    model = tiny(num_classes=3)
+    transform = TrainTransform.from_preprocess(model.preprocess)
+    data.prepare(transform, model.preprocess)
+    assert data.classes == CLASSES
+    seen = []
+    for epoch in range(2):
+        data.sampler.set_epoch(epoch)
+        for images, labels, indices, unreadable in data.batches():
+            assert images.shape == [5, 3, 32, 32]
+            assert labels.tolist() == data.train.labels[indices.numpy()].tolist()
+            assert unreadable == []
+            seen += [image.tobytes() for image in images.numpy()]
+    assert len(set(seen)) == 2 * 2 * 5
+
+    found = data.evaluate(model, "test")
+    pictures = sorted((root / "test").glob("*/*"))
+    said = [row[0].label for row in vitlib.predict(model, [str(path) for path in pictures], top_k=1)]
+    assert [f"class {index}" for index in found.predictions["model"]] == said
+    assert found.labels.tolist() == np.repeat([0, 1, 2], 3).tolist()
+
+
+def test_pictures_without_transforms_are_refused(root, tiny):
+    data = ImageFolders(root, batch_size=2)
+    for use in (data.batches, lambda: data.evaluate(tiny())):
+        with refused(RuntimeError, "prepare"):
+            use()
+
+
+def test_the_parts_must_have_the_classes_of_train(root, tmp_path):
+    ImageFolders(root, batch_size=2)
+    with refused(FileNotFoundError, "check"):
+        ImageFolders(root, ["check"], batch_size=2)
+    draw_folder(tmp_path, train=1, validation=1)
+    (tmp_path / "validation" / "square").rename(tmp_path / "validation" / "oblong")
+    with refused(ValueError, "lacks 'square' and has 'oblong' besides"):
+        ImageFolders(tmp_path, batch_size=1)
+
+
+def test_steps_of_an_epoch_are_whole_accumulations(root):
+    data = ImageFolders(root, batch_size=2)
+    assert [data.steps_per_epoch(accumulate) for accumulate in (1, 2, 4, 6)] == [6, 3, 1, 1]
+    with refused(ValueError, "6 batches", "7"):
+        data.steps_per_epoch(7)
