@@ -1,7 +1,6 @@
 """A run and its folder, with batches that are made here."""
 
 import json
-import os
 
 import numpy as np
 import paddle
@@ -182,10 +181,3 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     run = Run(tmp_path, {"lr": 0.001}, CLASSES)
     with refused(CheckpointError, "head_dist"):
         run.start(make_step(vitlib.DeiT), EpochSampler(6, 2), epochs=1)
-
-
-def test_a_second_process_of_a_run_writes_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("paddle.distributed.get_rank", lambda: 1)
-    run = train(tmp_path / "run", epochs=1)
-    run.finish({"validation": found()})
-    assert not os.path.exists(tmp_path / "run")
