@@ -19,22 +19,9 @@ import numpy as np
 import paddle
 
 from ..weights.atomic import write_atomically
+from ..weights.writers import SAFETENSORS_CODES
 
-_CODES = {
-    "bool": "BOOL",
-    "uint8": "U8",
-    "uint16": "U16",
-    "uint32": "U32",
-    "uint64": "U64",
-    "int8": "I8",
-    "int16": "I16",
-    "int32": "I32",
-    "int64": "I64",
-    "float16": "F16",
-    "float32": "F32",
-    "float64": "F64",
-}
-_DTYPES = {code: np.dtype(name).newbyteorder("<") for name, code in _CODES.items()}
+_DTYPES = {code: np.dtype(name).newbyteorder("<") for name, code in SAFETENSORS_CODES.items()}
 _BEFORE_DIGEST = b'{"__metadata__":{"sha256":"'
 _DIGEST = slice(8 + len(_BEFORE_DIGEST), 8 + len(_BEFORE_DIGEST) + 64)
 _NO_DIGEST = b"0" * 64
@@ -62,7 +49,7 @@ def write_state(path: str | os.PathLike[str], state: Any) -> None:
     for name, value in sorted(arrays.items(), key=lambda pair: -array_dtype(pair[1]).itemsize):
         dtype, shape = array_dtype(value), [int(size) for size in value.shape]
         end = start + dtype.itemsize * math.prod(shape)
-        header[name] = {"dtype": _CODES[dtype.name], "shape": shape, "data_offsets": [start, end]}
+        header[name] = {"dtype": SAFETENSORS_CODES[dtype.name], "shape": shape, "data_offsets": [start, end]}
         converted[name] = lambda value=value: value.numpy() if isinstance(value, paddle.Tensor) else value
         start = end
     head = json.dumps(header, separators=(",", ":")).encode()
@@ -150,7 +137,7 @@ def _encode(value: Any, place: str, arrays: dict[str, Any]) -> Any:
     if not isinstance(value, (np.ndarray, paddle.Tensor)):
         raise TypeError(f"state{place} is a {type(value).__name__}; expected tensors, arrays, numbers, text and tables")
     try:
-        known = array_dtype(value).name in _CODES
+        known = array_dtype(value).name in SAFETENSORS_CODES
     except TypeError:  # a type of Paddle's that NumPy has not
         known = False
     if not known:

@@ -15,7 +15,7 @@ from .atomic import write_atomically
 
 Value = np.ndarray | Callable[[], np.ndarray]
 
-_SAFETENSORS_CODES = {
+SAFETENSORS_CODES = {
     "bool": "BOOL",
     "uint8": "U8",
     "uint16": "U16",
@@ -59,10 +59,10 @@ def write_safetensors(
         start = 0
         for name, value in _widest_first(tensors):
             array = _array(name, value)
-            if array.dtype.name not in _SAFETENSORS_CODES:
+            if array.dtype.name not in SAFETENSORS_CODES:
                 raise ValueError(f"{name!r} is {array.dtype.name}, which safetensors files do not hold")
             end = start + array.nbytes
-            code = _SAFETENSORS_CODES[array.dtype.name]
+            code = SAFETENSORS_CODES[array.dtype.name]
             header[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": [start, end]}
             _write_data(file, array)
             start = end
