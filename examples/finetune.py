@@ -111,7 +111,7 @@ def mixing(arguments, num_classes):
     """Mixup and CutMix of a batch: (images, labels, step) -> (images, targets); or nothing of the kind."""
     if not (arguments.mixup or arguments.cutmix):
         return lambda images, labels, step: (images, labels)
-    mixup = Mixup(num_classes, arguments.mixup, arguments.cutmix)
+    mixup = Mixup(num_classes, arguments.mixup, arguments.cutmix, label_smoothing=0)  # the loss smooths
 
     def mix(images, labels, step):
         rng = np.random.default_rng([arguments.seed, step.num_steps, 1 + step.pending])
@@ -158,7 +158,8 @@ def train(arguments):
         num_workers=arguments.workers,
         on_unreadable="raise" if arguments.strict else "skip",
     )
-    run = Run(arguments.output, vars(arguments), data.classes, may_change=MAY_CHANGE, save_every=arguments.save_every)
+    record = {**vars(arguments), "batch_size": arguments.batch_size * world_size}  # resumed on any number of processes
+    run = Run(arguments.output, record, data.classes, may_change=MAY_CHANGE, save_every=arguments.save_every)
 
     paddle.seed(arguments.seed)  # the same new head in every process
     if run.config is None:
