@@ -17,6 +17,8 @@ import vitlib
 
 LENET = ["--model", "paddle:LeNet", "--grey", "--size", 28, "--batch-size", 6, "--epochs", 1, "--warmup-epochs", 0]
 STUDENT = [
+    "--model",
+    "deit_tiny_distilled_patch16_224",
     "--set",
     "img_size=24",
     "patch_size=8",
@@ -141,6 +143,12 @@ def test_a_student_learns_from_a_vision_transformer_of_another_run(students, fol
         "train_deit.py", folder, *STUDENT, "--epochs", 2, "--teacher", students[0], "--output", tmp_path / "run"
     )
     assert error is None, written
+
+
+def test_a_distillation_token_without_a_teacher_is_refused(folder, tmp_path):
+    error, _ = call("train_deit.py", folder, *STUDENT, "--output", tmp_path / "run")
+    assert "give --teacher" in error
+    assert not (tmp_path / "run" / "run.json").exists()
 
 
 def test_a_teacher_of_other_classes_is_refused(teacher, tmp_path):

@@ -91,7 +91,8 @@ def options(tmp_path_factory):
     text = (
         "--epochs 2 --warmup-epochs 1 --threads 1 --repeats 3 --ema 0.9 --accumulate 2 --clip 1 --save-every 0 --strict"
     )
-    return ["--teacher", directory, "--set", *network, *text.split()]
+    model = ["--model", "deit_tiny_distilled_patch16_224"]
+    return [*model, "--teacher", directory, "--set", *network, *text.split()]
 
 
 @pytest.fixture(scope="module")
