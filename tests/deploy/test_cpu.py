@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -101,6 +102,31 @@ def test_a_missing_library_is_said_and_nothing_else_fails(monkeypatch):
     assert tuning.fast_matmul is False
     assert "OMP_NUM_THREADS" in tuning.message
     assert "MKL_DEBUG_CPU_TYPE" not in os.environ
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the memory is glibc's to keep")
+def test_memory_that_is_kept_is_not_fetched_from_the_system_again():
+    code = """
+import resource
+vitlib.tune_cpu(1, keep_memory=True)
+x = paddle.ones([1024, 1024])
+def faults():
+    start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        x + x
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start
+faults()
+print(json.dumps(faults()))
+"""
+    pages, _ = run(code)
+    assert pages < 1024, "10 sums are 10,240 pages of 4 KiB, each fetched and filled with zeros"
+
+
+def test_memory_that_cannot_be_kept_is_said(monkeypatch):
+    monkeypatch.setattr(cpu, "_processor", lambda: ("", set()))
+    monkeypatch.setattr(cpu, "_keep_freed_memory", lambda: False)
+    with pytest.warns(RuntimeWarning, match="keep_memory needs glibc"):
+        vitlib.tune_cpu(1, keep_memory=True)
 
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True, math.nan])

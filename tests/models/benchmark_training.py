@@ -38,8 +38,8 @@ def serve(make):
 """
 VITLIB = """
 import paddle, vitlib
-vitlib.tune_cpu(threads)
 options = set(sys.argv[4:])
+vitlib.tune_cpu(threads, **({"keep_memory": True} if "keep" in options else {}))
 (paddle.randn([64, 64]) @ paddle.randn([64, 64])).sum()
 def make():
     paddle.seed(0)
@@ -55,7 +55,7 @@ def make():
         loss = paddle.nn.functional.cross_entropy(model(images), labels)
         loss.backward()
         optimizer.step()
-        optimizer.clear_grad()
+        optimizer.clear_grad(set_to_zero=False)
         return float(loss)
     return train
 serve(make)
@@ -114,6 +114,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--static", action="store_true", help="also vitlib under paddle.jit.to_static")
     parser.add_argument("--recompute", action="store_true", help="also with set_recompute / set_grad_checkpointing")
+    parser.add_argument("--keep-memory", action="store_true", help="also vitlib after tune_cpu(keep_memory=True)")
     parser.add_argument("--beside", metavar="DIRECTORY", help="also another checkout of vitlib")
     arguments = parser.parse_args()
     common = (arguments.model, arguments.batch, arguments.threads)
@@ -123,6 +124,8 @@ def main():
         wanted["vitlib there"] = (sys.executable, there + VITLIB, *common)
     if arguments.static:
         wanted["vitlib static"] = (sys.executable, VITLIB, *common, "static")
+    if arguments.keep_memory:
+        wanted["vitlib kept"] = (sys.executable, VITLIB, *common, "keep")
     if arguments.recompute:
         wanted["vitlib recompute"] = (sys.executable, VITLIB, *common, "recompute")
     if arguments.timm:

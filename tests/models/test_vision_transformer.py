@@ -534,7 +534,9 @@ def test_parts_are_swapped_by_class_attribute():
         assert type(model.patch_embed) is Patches
         assert {type(block) for block in model.blocks} == {Block}
         assert (type(model.norm), type(model.norm_pre)) == (Norm, Norm)
-        assert {type(block.norm1) for block in model.blocks} == {paddle.nn.LayerNorm}, "the block has its own attribute"
+        assert {type(block.norm1) for block in model.blocks} == {vitlib.layers.LayerNorm}, (
+            "the block has its own attribute"
+        )
         assert type(cls(**TINY, fc_norm=True).fc_norm) is Norm
 
 

@@ -18,6 +18,7 @@ import paddle
 
 _AMD = ("AuthenticAMD", "HygonGenuine")
 _AVX2_PATH = 5  # MKL's number for its AVX2 code
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,17 @@ class CpuTuning:
         return self.message
 
 
-def tune_cpu(threads: int | None = None) -> CpuTuning:
+def tune_cpu(threads: int | None = None, *, keep_memory: bool = False) -> CpuTuning:
     """Make Paddle use all cores this process may use (or `threads` of them), and MKL's fast float32 path on AMD.
 
     Call it first thing, before the first matrix product or convolution of the process; later, threads still change, but
     the path does not, and a RuntimeWarning says so. On processors that are not AMD's (or Hygon's) it sets threads and
     leaves the rest alone: the path is an AVX2 one and would slow an AVX-512 Intel. A value that the environment already
     holds for MKL_DEBUG_CPU_TYPE is respected. Threads are those of the calling thread and of threads started after.
+
+    keep_memory: have the C library (glibc; elsewhere a RuntimeWarning) keep what Paddle frees for the
+        next operation, up to 32 MiB a piece, instead of giving it back to the system, which fills every new page with
+        zeros. Eager training and inference save most of that work and hold more memory; it stays so for the process.
 
     Raises ValueError when threads is not a positive int.
     """
@@ -66,6 +71,8 @@ def tune_cpu(threads: int | None = None) -> CpuTuning:
         openmp.omp_set_num_threads(ctypes.c_int(threads))
     else:
         note += "; Paddle's OpenMP library was not found, so set OMP_NUM_THREADS before starting Python instead"
+    if keep_memory and not _keep_freed_memory():
+        warnings.warn("tune_cpu: keep_memory needs glibc, which is not here", RuntimeWarning, stacklevel=2)
     plural = "" if threads == 1 else "s"
     return CpuTuning(threads, processor, fast, f"{threads} thread{plural} on {processor or 'this processor'}; {note}")
 
@@ -120,6 +127,16 @@ def _choose_fast_path() -> tuple[bool, str]:
         "it came too late for the fast float32 path, since Paddle has already made a matrix product or a convolution: "
         "only the threads were set. Call tune_cpu() right after the imports, or start Python with MKL_DEBUG_CPU_TYPE=5"
     )
+
+
+def _keep_freed_memory() -> bool:
+    """Whether glibc took the thresholds from which it hands freed memory back."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    # 32 MiB is the most that glibc accepts for single pieces, and the largest int stands for never
+    return mallopt(_M_MMAP_THRESHOLD, 32 << 20) == 1 and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1) == 1
 
 
 def _paddle_library(name: str) -> ctypes.CDLL | None:

@@ -1,6 +1,7 @@
 """Blocks that stand alone; this package imports nothing else of vitlib."""
 
 from .attention import MultiHeadAttention
+from .eager import LayerNorm, Linear
 from .encoder_block import DropPath, EncoderBlock, LayerScale
 from .mlp import MLP
 from .patch_embed import PatchEmbed
@@ -10,7 +11,9 @@ __all__ = [
     "MLP",
     "DropPath",
     "EncoderBlock",
+    "LayerNorm",
     "LayerScale",
+    "Linear",
     "MultiHeadAttention",
     "PatchEmbed",
     "resample_positions",

@@ -8,8 +8,8 @@ import numbers
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
-from paddle.jit.sot.psdb import in_sot
 
+from .eager import LayerNorm, eager_on_cpu
 from .initialization import linear
 
 
@@ -43,7 +43,7 @@ class MultiHeadAttention(nn.Layer):
         qk_norm: bool = False,
         attn_drop: float = 0.0,
         proj_drop: float = 0.0,
-        norm_class: type[nn.Layer] = nn.LayerNorm,
+        norm_class: type[nn.Layer] = LayerNorm,
         norm_eps: float = 1e-6,
         fused: bool = True,
         weight_init: str = "timm",
@@ -78,7 +78,7 @@ class MultiHeadAttention(nn.Layer):
         mask: broadcastable to [B, H, N, N]; boolean (True takes part) or added to the logits.
         """
         drop = self.attn_drop if self.training else 0.0
-        if self.fused and not _eager_on_cpu():
+        if self.fused and not eager_on_cpu():
             return F.scaled_dot_product_attention(
                 query=q, key=k, value=v, attn_mask=_additive(mask, q), dropout_p=drop, training=self.training
             )
@@ -126,14 +126,9 @@ class MultiHeadAttention(nn.Layer):
         return paddle.concat(columns, axis=-1).transpose([0, 2, 1, 3])
 
 
-def _eager_on_cpu() -> bool:
-    """Whether operations run one by one here and are not traced (the default tracer calls that dynamic mode)."""
-    return paddle.in_dynamic_mode() and not in_sot() and paddle.get_device() == "cpu"
-
-
 def _swap_axes(x: paddle.Tensor) -> paddle.Tensor:
     """[B, N, H, d] -> [B, H, N, d], and back."""
-    if not _eager_on_cpu():
+    if not eager_on_cpu():
         return x.transpose([0, 2, 1, 3])
     # An eager transpose is a view, and what follows copies it element by element, forwards and backwards, in a tenth of
     # the speed of this kernel, which moves the same numbers.

@@ -8,6 +8,7 @@ import paddle
 from paddle import nn
 
 from .attention import MultiHeadAttention
+from .eager import LayerNorm
 from .mlp import MLP
 
 
@@ -73,7 +74,7 @@ class EncoderBlock(nn.Layer):
 
     attention_class: type[nn.Layer] = MultiHeadAttention
     mlp_class: type[nn.Layer] = MLP
-    norm_class: type[nn.Layer] = nn.LayerNorm
+    norm_class: type[nn.Layer] = LayerNorm
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ..layers import EncoderBlock, PatchEmbed, resample_positions, sincos_positions
+from ..layers import EncoderBlock, LayerNorm, PatchEmbed, resample_positions, sincos_positions
 from ..layers.initialization import attr, linear
 from .config import ViTConfig
 from .pickling import Copyable
@@ -30,7 +30,7 @@ class VisionTransformer(Surgery, Copyable, nn.Layer):
 
     patch_embed_class: type[nn.Layer] = PatchEmbed
     block_class: type[nn.Layer] = EncoderBlock
-    norm_class: type[nn.Layer] = nn.LayerNorm
+    norm_class: type[nn.Layer] = LayerNorm
 
     def __init__(self, config: ViTConfig | None = None, **overrides: Any) -> None:
         super().__init__()

@@ -144,7 +144,7 @@ class TrainingStep:
             self._clear()
 
     def _clear(self) -> None:
-        self.optimizer.clear_grad()
+        self.optimizer.clear_grad(set_to_zero=False)  # frees them
         self._pending, self._trouble = 0, ""
 
     def _parameters(self) -> list[paddle.Tensor]:
