@@ -14,12 +14,12 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 from paddle.autograd import PyLayer, PyLayerContext
-from paddle.jit.sot.psdb import in_sot
+from paddle.base.dygraph.base import in_sot_simulation_mode
 
 
 def eager_on_cpu() -> bool:
     """Whether operations run one by one here and are not traced (the default tracer calls that dynamic mode)."""
-    return paddle.in_dynamic_mode() and not in_sot() and paddle.get_device() == "cpu"
+    return paddle.in_dynamic_mode() and not in_sot_simulation_mode() and paddle.get_device() == "cpu"
 
 
 class Linear(nn.Linear):
