@@ -41,8 +41,7 @@ class LayerNorm(nn.LayerNorm):
         own = self.weight is not None and self.bias is not None and list(x.shape[-1:]) == self._normalized_shape
         if not own or x.stop_gradient or not _records_on_cpu(x, self.weight, self.bias):
             return super().forward(x)
-        # One list: of single inputs, paddle.grad refuses the gradients that it was not asked for
-        return _Normalise.apply([x, self.weight, self.bias], self._epsilon)
+        return _normalise(x, self.weight, self.bias, self._epsilon)
 
 
 def _records_on_cpu(x: paddle.Tensor, *parameters: paddle.Tensor) -> bool:
@@ -50,6 +49,13 @@ def _records_on_cpu(x: paddle.Tensor, *parameters: paddle.Tensor) -> bool:
     if not paddle.is_grad_enabled() or not eager_on_cpu() or x.ndim < 2 or 0 in x.shape:
         return False
     return x.dtype in (paddle.float32, paddle.float64) and all(p.dtype == x.dtype for p in parameters)
+
+
+@paddle.jit.not_to_static
+def _normalise(x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor, epsilon: float) -> paddle.Tensor:
+    # Not to be rewritten for graphs: Paddle 3.0 leaves that in layers which it has saved, and which then run eagerly
+    # One list: of single inputs, paddle.grad refuses the gradients that it was not asked for
+    return _Normalise.apply([x, weight, bias], epsilon)
 
 
 class _Normalise(PyLayer):
