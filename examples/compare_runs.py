@@ -2,7 +2,7 @@
 
 RESULTS is a folder of ROW-seedN.json files, each the result.json of a run; --collect copies them there from the folders
 of runs, which have the same names. Prints two tables for a README: each row's accuracy over its seeds, and what every
-row gains over the first of --against.
+row gains over those of --against.
 """
 
 import argparse
@@ -65,7 +65,12 @@ def difference(ours, theirs):
 def pairs(rows, against):
     print("\n| on validation and test together | gain in points | standard deviation | by seed |")
     print("|---|---|---|---|")
-    comparisons = [(row, "model", against, "model") for row in rows if row != against]
+    comparisons = [
+        (row, "model", other, "model")
+        for number, other in enumerate(against)
+        for row in rows
+        if other in rows and row not in against[: number + 1]
+    ]
     comparisons += [
         (row, "model", row, head) for row, runs in rows.items() for head in HEADS if head in runs[min(runs)]["test"]
     ]
@@ -84,7 +89,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path)
     parser.add_argument("--collect", nargs="*", type=Path, default=[], help="folders of runs, named ROW-seedN")
-    parser.add_argument("--against", default="none", help="the row that others are compared with")
+    rows = ["none", "hard-no-token"]
+    parser.add_argument("--against", nargs="*", default=rows, help="rows that others are compared with")
     arguments = parser.parse_args()
     for run in arguments.collect:
         arguments.results.mkdir(parents=True, exist_ok=True)
@@ -92,8 +98,7 @@ def main():
         shutil.copy(run / "log.csv", arguments.results / f"{run.name}.csv")
     rows = load(arguments.results)
     accuracies(rows)
-    if arguments.against in rows:
-        pairs(rows, arguments.against)
+    pairs(rows, arguments.against)
 
 
 if __name__ == "__main__":
