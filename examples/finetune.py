@@ -16,7 +16,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
 import paddle
 
 import vitlib
@@ -108,16 +107,10 @@ def joint(outputs):
 
 
 def mixing(arguments, num_classes):
-    """Mixup and CutMix of a batch: (images, labels, step) -> (images, targets); or nothing of the kind."""
+    """Mixup and CutMix, without label smoothing, which the loss does; None for neither."""
     if not (arguments.mixup or arguments.cutmix):
-        return lambda images, labels, step: (images, labels)
-    mixup = Mixup(num_classes, arguments.mixup, arguments.cutmix, label_smoothing=0)  # the loss smooths
-
-    def mix(images, labels, step):
-        rng = np.random.default_rng([arguments.seed, step.num_steps, 1 + step.pending])
-        return tuple(map(paddle.to_tensor, mixup(images.numpy(), labels.numpy(), rng)))
-
-    return mix
+        return None
+    return Mixup(num_classes, arguments.mixup, arguments.cutmix, label_smoothing=0)
 
 
 def make_step(arguments, model, network, steps_per_epoch):
@@ -181,8 +174,7 @@ def train(arguments):
         color_jitter=arguments.color_jitter,
         erasing=arguments.erasing,
     )
-    data.prepare(transform, model.preprocess)
-    mix = mixing(arguments, len(data.classes))
+    data.prepare(transform, model.preprocess, mixing(arguments, len(data.classes)))
     network = paddle.DataParallel(model) if world_size > 1 else model
     step = make_step(arguments, model, network, data.steps_per_epoch(arguments.accumulate))
     run.start(step, data.sampler, epochs=arguments.epochs)
@@ -190,7 +182,7 @@ def train(arguments):
         run.log.message(str(tuning))
     while run.training:
         for images, labels, _, _ in run.batches(data.batches()):
-            images, targets = mix(images, labels, step)
+            images, targets = data.mix(images, labels)
             value = step(images, targets)
             run.log.step(value, int((joint(step.outputs).argmax(-1) == labels).sum()), len(labels))
         run.end_epoch({"validation": data.evaluate(model)})

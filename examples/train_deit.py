@@ -32,7 +32,7 @@ from vitlib.training import (
     warmup_cosine,
 )
 
-# between a run and its resumption
+# Between a run and its resumption
 MAY_CHANGE = {"data", "output", "workers", "threads", "save_every", "test", "teacher_cache"}
 
 
@@ -133,7 +133,6 @@ class RememberedTeacher:
         )
         of = [str(getattr(arguments, name)) for name in names.split(", ")]
         of += [teacher.student.to_dict(), paddle.distributed.get_rank(), paddle.distributed.get_world_size()]
-        of += [arguments.accumulate] * (arguments.accumulate > 1)  # on which mixing depends
         saved = sorted((arguments.teacher / "checkpoints").glob("*.safetensors"))
         of += [(path.name, path.stat().st_mtime_ns) for path in saved]  # a teacher that was trained anew is another
         name = hashlib.sha256(json.dumps(of).encode()).hexdigest()[:16]
@@ -161,18 +160,10 @@ def training_transform(arguments, preprocess):
 
 
 def mixing(arguments, num_classes):
-    """Mixup and CutMix of a batch: (images, labels, step) -> (images, targets), or only smoothed labels."""
+    """Mixup and CutMix, without label smoothing, which the loss does; None for neither."""
     if not (arguments.mixup or arguments.cutmix):
-        return lambda images, labels, step: (images, labels)
-    mixup = Mixup(
-        num_classes, arguments.mixup, arguments.cutmix, arguments.mix_prob, label_smoothing=arguments.label_smoothing
-    )
-
-    def mix(images, labels, step):
-        rng = np.random.default_rng([arguments.seed, step.num_steps, 1 + step.pending])  # the same in every process
-        return tuple(map(paddle.to_tensor, mixup(images.numpy(), labels.numpy(), rng)))
-
-    return mix
+        return None
+    return Mixup(num_classes, arguments.mixup, arguments.cutmix, arguments.mix_prob, label_smoothing=0)
 
 
 def train(arguments):
@@ -201,8 +192,8 @@ def train(arguments):
             f"{arguments.model} has a distillation token, which only a teacher trains: give --teacher, or a --model "
             "without one, such as deit_tiny_patch16_224"
         )
-    data.prepare(training_transform(arguments, preprocess), preprocess)
-    mix = mixing(arguments, len(data.classes))
+    mixup = mixing(arguments, len(data.classes))
+    data.prepare(training_transform(arguments, preprocess), preprocess, mixup)
     if arguments.recompute:
         model.set_recompute()
     model.train()
@@ -216,12 +207,11 @@ def train(arguments):
         warmup_lr=min(1e-6, arguments.lr),
         final_lr=min(1e-5, arguments.lr),
     )
-    mixed = bool(arguments.mixup or arguments.cutmix)  # Mixup smooths the labels itself
     loss = DistillationLoss(
         arguments.distillation if teacher else "none",
         alpha=arguments.alpha,
         temperature=arguments.temperature,
-        label_smoothing=0.0 if mixed else arguments.label_smoothing,
+        label_smoothing=arguments.label_smoothing,
     )
     step = TrainingStep(
         network,
@@ -243,9 +233,8 @@ def train(arguments):
         run.log.message(str(tuning))
     while run.training:
         for images, labels, _, _ in run.batches(data.batches()):
-            batch = data.sampler.epoch * len(data.sampler) + data.sampler.batch
-            images, targets = mix(images, labels, step)
-            value = step(images, targets, *([ask(images, batch)] if teacher else []))
+            images, targets = data.mix(images, labels)
+            value = step(images, targets, *([ask(images, data.batch_number)] if teacher else []))
             logits = step.outputs[0] if isinstance(step.outputs, (tuple, list)) else step.outputs
             run.log.step(value, int((logits.argmax(-1) == labels).sum()), len(labels))
         run.end_epoch({"validation": data.evaluate(model)})

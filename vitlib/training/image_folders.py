@@ -12,7 +12,7 @@ import paddle
 from paddle import nn
 from PIL import Image
 
-from ..images import ImageFolder, Preprocess, load_batches
+from ..images import ImageFolder, Mixup, Preprocess, load_batches
 from .evaluate import Evaluation, evaluate
 from .parallel import average_batch_norm
 from .sampler import EpochSampler
@@ -54,16 +54,22 @@ class ImageFolders:
             part: ImageFolder(root / part, classes=self.classes, on_unreadable=on_unreadable) for part in parts
         }
         self.batch_size = batch_size
+        self.seed = seed
         self.num_workers = num_workers
+        self.mixup: Mixup | None = None
         self._share = {"rank": paddle.distributed.get_rank(), "world_size": paddle.distributed.get_world_size()}
         self.sampler = EpochSampler(len(self.train), batch_size, seed=seed, repeats=repeats, **self._share)
         self._prepared = False
 
     def prepare(
-        self, transform: Callable[[Image.Image, np.random.Generator], np.ndarray], preprocess: Preprocess
+        self,
+        transform: Callable[[Image.Image, np.random.Generator], np.ndarray],
+        preprocess: Preprocess,
+        mixup: Mixup | None = None,
     ) -> None:
-        """What pictures go through in training, such as a `TrainTransform`, and in evaluation."""
+        """What pictures go through in training, such as a `TrainTransform`, and in evaluation; and what `mix` does."""
         self.train.transform = transform
+        self.mixup = mixup
         for folder in self.parts.values():
             folder.preprocess = preprocess
         self._prepared = True
@@ -82,6 +88,20 @@ class ImageFolders:
         """The rest of the present epoch of `sampler`, as `load_batches` gives it."""
         self._check_prepared()
         return load_batches(self.train, self.sampler, num_workers=self.num_workers)
+
+    @property
+    def batch_number(self) -> int:
+        """Of the batch that is trained on, counted from 0 over the whole run."""
+        return self.sampler.epoch * len(self.sampler) + self.sampler.batch
+
+    def mix(self, images: paddle.Tensor, labels: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """The batch that is trained on, [B, C, H, W] and [B], as the `Mixup` of `prepare` mixes it: (images, targets
+        [B, num_classes]); or as it is, without one. What is drawn depends on the seed and `batch_number`."""
+        if self.mixup is None:
+            return images, labels
+        rng = np.random.default_rng([self.seed, self.batch_number, 1])  # the same in every process
+        mixed, targets = self.mixup(images.numpy(), labels.numpy(), rng)
+        return paddle.to_tensor(mixed), paddle.to_tensor(targets)
 
     def evaluate(self, model: nn.Layer, part: str = "validation") -> Evaluation:
         """`vitlib.training.evaluate` on all pictures of a part. Raises KeyError for one that was not opened."""
