@@ -1,12 +1,13 @@
 """The parts of a data set: what each of them is read with, and what is refused."""
 
 import numpy as np
+import paddle
 import pytest
 from conftest import refused
 from shapes import CLASSES, draw_folder
 
 import vitlib
-from vitlib.images import TrainTransform
+from vitlib.images import Mixup, Preprocess, TrainTransform
 from vitlib.training import ImageFolders
 
 
@@ -60,3 +61,19 @@ def test_steps_of_an_epoch_are_whole_accumulations(root):
     assert [data.steps_per_epoch(accumulate) for accumulate in (1, 2, 4, 6)] == [6, 3, 1, 1]
     with refused(ValueError, "6 batches", "7"):
         data.steps_per_epoch(7)
+
+
+def test_mixing_depends_on_the_seed_and_the_number_of_the_batch(root):
+    images, labels = np.random.default_rng(0).random((4, 3, 8, 8), "float32"), np.array([0, 1, 2, 0])
+    tensors = paddle.to_tensor(images), paddle.to_tensor(labels)
+    data, mixup = ImageFolders(root, batch_size=2, seed=5), Mixup(3, label_smoothing=0)
+    data.prepare(TrainTransform(8), Preprocess(8))
+    assert all(found is given for found, given in zip(data.mix(*tensors), tensors, strict=True))
+    data.prepare(TrainTransform(8), Preprocess(8), mixup)
+    for number in range(8):  # an epoch has 6
+        assert data.batch_number == number
+        expected = mixup(images.copy(), labels, np.random.default_rng([5, number, 1]))
+        for found, wanted in zip(data.mix(*tensors), expected, strict=True):
+            assert (found.numpy() == wanted).all()
+        data.sampler.advance()
+    assert (tensors[0].numpy() == images).all()
