@@ -1,11 +1,14 @@
-"""Linear and LayerNorm compute what Paddle's own layers compute, and their gradients, however they are called."""
+"""What is quick in eager mode computes what Paddle's own layers compute, and their gradients, however it is called."""
 
 import numpy as np
 import paddle
+import paddle.nn.functional as F
 import pytest
 from paddle import nn
 
-from vitlib.layers import LayerNorm, Linear
+from vitlib.layers import MLP, EncoderBlock, LayerNorm, Linear, MultiHeadAttention
+from vitlib.layers.eager import attention, gelu
+from vitlib.layers.recompute import recompute
 
 PAIRS = {"Linear": (Linear, nn.Linear, (6, 5)), "LayerNorm": (LayerNorm, nn.LayerNorm, (6, 2.0**-10))}
 
@@ -118,3 +121,172 @@ def test_a_traced_layer_trains_as_an_eager_one(name):
     ours.clear_gradients()
     traced = run(paddle.jit.to_static(ours, full_graph=True), values)
     assert_same(traced, eager, 1e-12)
+
+
+def plain_attention(q, k, v):
+    return F.softmax(q @ k.transpose([0, 1, 3, 2]) / q.shape[-1] ** 0.5) @ v
+
+
+# ours, Paddle's, the shapes of the inputs
+FUNCTIONS = {
+    "gelu": (gelu, F.gelu, [(3, 5, 7)]),
+    "gelu of several pieces": (gelu, F.gelu, [(9, 1 << 16)]),
+    "attention": (attention, plain_attention, [(2, 3, 5, 4)] * 3),
+}
+
+
+def leaves(shapes, seed=0):
+    rng = np.random.default_rng(seed)
+    return [paddle.to_tensor(2 * rng.standard_normal(shape), stop_gradient=False) for shape in shapes]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_and_gradients_are_paddles(name):
+    ours, theirs, shapes = FUNCTIONS[name]
+    results = []
+    for function in (ours, theirs):
+        inputs = leaves(shapes)
+        y = function(*inputs)
+        (y * leaves([y.shape], 1)[0].detach()).sum().backward()
+        results.append([y.numpy(), *(x.grad.numpy() for x in inputs)])
+    assert_same(*results, 1e-12)
+
+
+def test_gelu_has_its_limits_far_from_zero_and_half_of_them_at_zero():
+    x = paddle.to_tensor([[-30.0, -1e-30, 0.0, 1e-30, 30.0]], stop_gradient=False)
+    gelu(x).sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), [[0, 0.5, 0.5, 0.5, 1]], atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["gelu", "attention"])
+def test_functions_have_gradients_of_gradients(name):
+    ours, _, shapes = FUNCTIONS[name]
+    directions = [x.detach() for x in leaves(shapes, 1)]
+
+    def gradients(step, create_graph=False):
+        inputs = [(x + step * d).detach() for x, d in zip(leaves(shapes), directions, strict=True)]
+        for x in inputs:
+            x.stop_gradient = False
+        return inputs, paddle.grad((ours(*inputs) ** 2).sum(), inputs, create_graph=create_graph)
+
+    inputs, first = gradients(0, create_graph=True)
+    second = paddle.grad(sum((g * d).sum() for g, d in zip(first, directions, strict=True)), inputs)
+    for found, plus, minus in zip(second, gradients(1e-6)[1], gradients(-1e-6)[1], strict=True):
+        np.testing.assert_allclose(found.numpy(), ((plus - minus) / 2e-6).numpy(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["gelu", "LayerNorm"])
+@pytest.mark.parametrize("change", [lambda x: x, lambda x: x * 2, lambda x: x.add_(paddle.ones([], x.dtype))])
+def test_what_a_linear_computes_again_is_what_it_was_given(kind, change):
+    """The weight's gradient is the input's, whether that came as it was, by way of another operation, or changed."""
+    norm, linear = pair("LayerNorm")[0], pair("Linear")[0]
+    x = paddle.to_tensor(random(2, 3, 6), stop_gradient=False)
+    given = change((gelu if kind == "gelu" else norm)(x * 1))
+    expected = given.numpy()
+    dy = random(2, 3, 5)
+    (linear(given) * paddle.to_tensor(dy)).sum().backward()
+    np.testing.assert_allclose(linear.weight.grad.numpy(), np.einsum("bni,bno->io", expected, dy), rtol=1e-12)
+
+
+def test_gradients_of_gradients_pass_through_what_is_computed_again():
+    mlp = MLP(4, 6)
+    mlp.to(dtype="float64")
+    x, direction = leaves([(2, 3, 4)])[0], leaves([(2, 3, 4)], 1)[0].detach()
+
+    def penalty(x):  # through the gradient for fc2's weight, which is made of gelu(fc1(x))
+        return sum((g**2).sum() for g in paddle.grad((mlp(x) ** 2).sum(), mlp.parameters(), create_graph=True))
+
+    found = float((paddle.grad(penalty(x), x)[0] * direction).sum())
+    difference = float(penalty(x + 1e-6 * direction) - penalty(x - 1e-6 * direction)) / 2e-6
+    assert abs(found - difference) < 1e-6 * abs(difference)
+
+
+def allocated():
+    return paddle.base.core.host_memory_stat_current_value("Allocated", 0)
+
+
+def test_an_mlp_keeps_its_input_and_what_goes_into_the_activation():
+    mlp, x = MLP(8, 4096), paddle.ones([1, 64, 8])
+    mlp.train()
+    before = allocated()
+    y = mlp(x)
+    hidden = 64 * 4096 * 4
+    assert hidden < allocated() - before < 1.1 * hidden
+    del y
+
+
+def test_attention_does_not_keep_its_weights():
+    layer, x = MultiHeadAttention(16, 2), paddle.ones([1, 512, 16])
+    layer.train()
+    before = allocated()
+    y = layer(x)
+    assert allocated() - before < 512 * 512 * 4  # half of the two heads' weights
+    del y
+
+
+@pytest.mark.parametrize("kind", ["Linear", "LayerNorm", "gelu"])
+def test_a_change_in_place_of_what_a_gradient_needs_is_told(kind):
+    function = gelu if kind == "gelu" else pair(kind)[0]
+    x = paddle.to_tensor(random(2, 3, 6), stop_gradient=False) * 1
+    y = function(x)
+    x.add_(paddle.ones([], x.dtype))
+    with pytest.raises(Exception, match=r"(?s)a tensor of shape \[2, 3, 6\].*changed in place"):
+        y.sum().backward()
+
+
+@pytest.mark.parametrize("trained", [("q", "k", "v"), ("q",), ("k", "v"), ("v",)])
+def test_attention_gives_the_gradients_that_are_asked_for(trained):
+    layer = MultiHeadAttention(8, 2)
+    shapes, results = [(2, 3, 2, 4)] * 3, []
+    for fused in (True, False):
+        layer.fused = fused
+        inputs = dict(zip("qkv", leaves(shapes), strict=True))
+        for name, tensor in inputs.items():
+            tensor.stop_gradient = name not in trained
+        (layer.attend(*inputs.values()) ** 2).sum().backward()
+        results.append([None if x.grad is None else x.grad.numpy() for x in inputs.values()])
+    assert_same(*results, 1e-12)
+
+
+class ForeignBlock(EncoderBlock):
+    """A block with a tensor that it does not own."""
+
+    def forward(self, x, mask=None):
+        return super().forward(x * self.foreign[0], mask)
+
+
+@pytest.mark.parametrize("block_class", [EncoderBlock, ForeignBlock])
+@pytest.mark.parametrize("how", ["backward", "grad"])
+@pytest.mark.parametrize("frozen", ["nothing", "input", "attention"])
+def test_a_recomputed_block_gives_its_gradients_in_every_way(block_class, how, frozen):
+    block = block_class(8, 2, proj_drop=0.5)
+    block.to(dtype="float64")
+    block.train()
+    block.foreign = [paddle.to_tensor(1.5, dtype="float64", stop_gradient=False)]
+    for parameter in block.attn.parameters() if frozen == "attention" else ():
+        parameter.stop_gradient = True
+    results = []
+    for run in (lambda x: block(x), lambda x: recompute(block, x)):
+        paddle.seed(3)
+        x = leaves([(2, 5, 8)])[0]
+        x.stop_gradient = frozen == "input"
+        loss = (run(x) ** 2).sum()
+        drawn = paddle.rand([3]).numpy()  # recomputing leaves the random numbers as they were
+        wanted = [t for t in (x, *block.foreign, *block.parameters()) if not t.stop_gradient]
+        if how == "grad":
+            gradients = paddle.grad(loss, wanted, allow_unused=True)
+        else:
+            for tensor in wanted:
+                tensor.clear_gradient(False)
+            loss.backward()
+            gradients = [tensor.grad for tensor in wanted]
+        results.append([drawn, paddle.rand([3]).numpy(), *(None if g is None else g.numpy() for g in gradients)])
+    assert_same(*results, 1e-12)
+
+
+def test_gradients_of_gradients_of_a_recomputed_block_are_refused():
+    block, x = EncoderBlock(8, 2), paddle.ones([1, 5, 8])
+    block.train()
+    x.stop_gradient = False
+    with pytest.raises(Exception, match=r"gradients of gradients.*set_recompute\(False\)"):
+        paddle.grad((recompute(block, x) ** 2).sum(), x, create_graph=True)

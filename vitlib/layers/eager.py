@@ -1,8 +1,11 @@
-"""Linear and LayerNorm whose gradients are quick in eager mode on a CPU.
+"""Layers and functions that train quickly, and in little memory, in eager mode on a CPU.
 
-There Paddle sums a bias' gradient over the tokens by a slow reduction and differentiates LayerNorm by a slow kernel.
-Here the sums are products with a vector of ones, which the matrix library does quickly. Everywhere else (accelerators,
-traced and static graphs, no gradients, half precision) the layers are Paddle's own.
+There Paddle sums a bias' gradient over the tokens by a slow reduction, and differentiates GELU and LayerNorm by slow
+kernels. Here sums are products with a vector of ones, which the matrix library does quickly, and GELU's gradient is
+made in pieces that fit into the processor's cache. What takes little time to compute again is not kept for the
+gradient: the weights of attention (FlashAttention's trade, arXiv 2205.14135), and outputs of `gelu` and `LayerNorm`
+that went into a `Linear`. Everywhere else (accelerators, traced and static graphs, half precision) all of them are
+Paddle's own.
 
 Paddle's LayerNorm (3.0 to 3.3) on a CPU also leaves the weight out of the input's gradient where the weight is frozen.
 Not so here.
@@ -10,11 +13,16 @@ Not so here.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
 from paddle.autograd import PyLayer, PyLayerContext
 from paddle.base.dygraph.base import in_sot_simulation_mode
+
+_PIECE = 1 << 18  # numbers that stay in the cache; 1 MiB of float32
 
 
 def eager_on_cpu() -> bool:
@@ -22,16 +30,28 @@ def eager_on_cpu() -> bool:
     return paddle.in_dynamic_mode() and not in_sot_simulation_mode() and paddle.get_device() == "cpu"
 
 
+def records_on_cpu(*tensors: paddle.Tensor) -> bool:
+    """Whether a call with these records gradients in eager mode on a CPU, in one full precision."""
+    return _quick(*tensors) and paddle.is_grad_enabled() and not all(tensor.stop_gradient for tensor in tensors)
+
+
+def _quick(first: paddle.Tensor, *others: paddle.Tensor) -> bool:
+    """Whether what follows can be used at all: eagerly, on a CPU, in one full precision."""
+    if not eager_on_cpu():  # first of all: the default tracer cannot trace what follows
+        return False
+    full = first.dtype in (paddle.float32, paddle.float64) and all(tensor.dtype == first.dtype for tensor in others)
+    return full and first.ndim >= 2 and 0 not in first.shape
+
+
 class Linear(nn.Linear):
-    """`paddle.nn.Linear`, x·W + b, with a quicker gradient in eager mode on a CPU: [..., in] -> [..., out]."""
+    """`paddle.nn.Linear`, x·W + b, quicker in eager mode on a CPU, its gradient too: [..., in] -> [..., out]."""
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        if self.bias is None or self.bias.stop_gradient or not _records_on_cpu(x, self.weight, self.bias):
+        if self.bias is None or not _quick(x, self.weight, self.bias):
             return super().forward(x)
-        rows = x.reshape([-1, x.shape[-1]])
-        one = paddle.ones([rows.shape[0], 1], x.dtype)
-        y = paddle.matmul(one, self.bias.unsqueeze(0)).add_(paddle.matmul(rows, self.weight))
-        return y.reshape([*x.shape[:-1], y.shape[-1]])
+        if not records_on_cpu(x, self.weight, self.bias):
+            return _product_with_bias(x, self.weight, self.bias)
+        return _affine(x, self.weight, self.bias)
 
 
 class LayerNorm(nn.LayerNorm):
@@ -39,23 +59,128 @@ class LayerNorm(nn.LayerNorm):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         own = self.weight is not None and self.bias is not None and list(x.shape[-1:]) == self._normalized_shape
-        if not own or x.stop_gradient or not _records_on_cpu(x, self.weight, self.bias):
+        if not own or x.stop_gradient or not records_on_cpu(x, self.weight, self.bias):
             return super().forward(x)
         return _normalise(x, self.weight, self.bias, self._epsilon)
 
 
-def _records_on_cpu(x: paddle.Tensor, *parameters: paddle.Tensor) -> bool:
-    """Whether this call records gradients in eager mode on a CPU, in one full precision."""
-    if not paddle.is_grad_enabled() or not eager_on_cpu() or x.ndim < 2 or 0 in x.shape:
-        return False
-    return x.dtype in (paddle.float32, paddle.float64) and all(p.dtype == x.dtype for p in parameters)
+def gelu(x: paddle.Tensor) -> paddle.Tensor:
+    """`paddle.nn.functional.gelu`, x·Φ(x), with a quicker gradient in eager mode on a CPU: any shape."""
+    return _gelu(x) if records_on_cpu(x) else F.gelu(x)
+
+
+# Paddle 3.0 leaves functions that it has rewritten for a graph behind, in layers which then run eagerly: not these.
+@paddle.jit.not_to_static
+def attention(q: paddle.Tensor, k: paddle.Tensor, v: paddle.Tensor) -> paddle.Tensor:
+    """softmax(q·kᵀ/√d)·v, whose weights are computed again for the gradient: each [B, H, N, d] -> [B, H, N, d].
+
+    To be called where `records_on_cpu(q, k, v)`, with a q that takes part in the gradient.
+    """
+    return _Attention.apply([q, k, v])
+
+
+@paddle.jit.not_to_static
+def _affine(x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor) -> paddle.Tensor:
+    inputs = _Inputs(x, weight, bias)
+    return _Affine.apply([tensor for tensor in inputs.tensors if not tensor.stop_gradient], inputs, _Origin.of(x))
 
 
 @paddle.jit.not_to_static
 def _normalise(x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor, epsilon: float) -> paddle.Tensor:
-    # Not to be rewritten for graphs: Paddle 3.0 leaves that in layers which it has saved, and which then run eagerly
-    # One list: of single inputs, paddle.grad refuses the gradients that it was not asked for
-    return _Normalise.apply([x, weight, bias], epsilon)
+    y = _Normalise.apply([x, weight, bias], epsilon)
+    return _Origin(lambda *inputs: F.layer_norm(inputs[0], x.shape[-1:], *inputs[1:], epsilon), x, weight, bias).mark(y)
+
+
+@paddle.jit.not_to_static
+def _gelu(x: paddle.Tensor) -> paddle.Tensor:
+    return _Origin(F.gelu, x).mark(_Gelu.apply(x))
+
+
+class _Inputs:
+    """Tensors that a PyLayer is given beside those which it is differentiated for."""
+
+    def __init__(self, *tensors: paddle.Tensor) -> None:
+        self.tensors = tensors
+
+
+class _Origin:
+    """How a tensor can be computed again: function(*inputs). It hangs on the tensor, as an attribute."""
+
+    def __init__(self, function: Callable[..., paddle.Tensor], *inputs: paddle.Tensor) -> None:
+        self.function, self.inputs = function, inputs
+        self.version = 0
+
+    def mark(self, y: paddle.Tensor) -> paddle.Tensor:
+        with paddle.no_grad():  # what Paddle 3.0's default tracer does not follow: it would fail at the attribute
+            self.version = y.inplace_version
+            y._vitlib_origin = self
+        return y
+
+    @classmethod
+    def of(cls, x: paddle.Tensor) -> _Origin:
+        """x's origin; x itself where it has none, or was changed in place since."""
+        origin = getattr(x, "_vitlib_origin", None)
+        return cls(_same, x) if origin is None or origin.version != x.inplace_version else origin
+
+
+def _same(x: paddle.Tensor) -> paddle.Tensor:
+    return x
+
+
+def _keep(ctx: PyLayerContext, *tensors: paddle.Tensor) -> None:
+    ctx.save_for_backward(*tensors)
+    ctx.versions = [tensor.inplace_version for tensor in tensors]
+
+
+def _kept(ctx: PyLayerContext) -> tuple[paddle.Tensor, ...]:
+    """What `_keep` was given. Raises RuntimeError when one of them was changed in place since."""
+    tensors = ctx.saved_tensor()
+    for tensor, version in zip(tensors, ctx.versions, strict=True):
+        if tensor.inplace_version != version:
+            raise RuntimeError(
+                f"a tensor of shape {list(tensor.shape)} that this gradient needs was changed in place after it was used; "
+                "call backward before, or change a copy"
+            )
+    return tensors
+
+
+# Each is differentiated for the tensors of one list: of single ones, paddle.grad refuses the gradients that it was not
+# asked for. The first of the list has to need a gradient. In `backward`, gradients are on when a graph of the gradients
+# was asked for, which writing in place would break.
+
+
+class _Affine(PyLayer):
+    @staticmethod
+    def forward(ctx: PyLayerContext, trained: list[paddle.Tensor], inputs: _Inputs, origin: _Origin) -> paddle.Tensor:
+        """x·W + b: [..., in] -> [..., out]"""
+        x, weight, bias = inputs.tensors
+        ctx.function, ctx.trained = origin.function, [not tensor.stop_gradient for tensor in inputs.tensors]
+        _keep(ctx, weight, *origin.inputs)
+        return _product_with_bias(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: PyLayerContext, dy: paddle.Tensor) -> list[paddle.Tensor]:
+        """dx = dy·Wᵀ, dW = xᵀ·dy, db = 1ᵀ·dy"""
+        weight, *inputs = _kept(ctx)
+        rows = dy.reshape([-1, dy.shape[-1]])
+        gradients = []
+        for_x, for_weight, for_bias = ctx.trained
+        if for_x:
+            dx = paddle.matmul(rows, weight, transpose_y=True)
+            gradients.append(dx.reshape([*dy.shape[:-1], weight.shape[0]]))
+        if for_weight:
+            x = ctx.function(*inputs).reshape([-1, weight.shape[0]])
+            gradients.append(paddle.matmul(x, rows, transpose_x=True))
+        if for_bias:
+            gradients.append(paddle.matmul(paddle.ones([1, rows.shape[0]], dy.dtype), rows).squeeze(0))
+        return gradients
+
+
+def _product_with_bias(x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor) -> paddle.Tensor:
+    """x·W + b in one product, where Paddle adds the bias afterwards: [..., in] -> [..., out]"""
+    with paddle.no_grad():  # not to be followed by Paddle 3.0's default tracer, which takes shapes for unknown
+        y = paddle.addmm(bias.unsqueeze(0), x.reshape([-1, x.shape[-1]]), weight)
+        return y.reshape([*x.shape[:-1], y.shape[-1]])
 
 
 class _Normalise(PyLayer):
@@ -63,18 +188,22 @@ class _Normalise(PyLayer):
     def forward(ctx: PyLayerContext, inputs: list[paddle.Tensor], epsilon: float) -> paddle.Tensor:
         """(x - mean)·r·weight + bias with r = 1/sqrt(variance + epsilon): [..., D] -> [..., D]"""
         x, weight, bias = inputs
-        ctx.save_for_backward(x, weight)
+        _keep(ctx, x, weight)
         ctx.epsilon = epsilon
         return F.layer_norm(x, x.shape[-1:], weight, bias, epsilon)
 
     @staticmethod
     def backward(ctx: PyLayerContext, dy: paddle.Tensor) -> list[paddle.Tensor]:
         """With c = x - mean, g = dy·weight: dx = r·(g - mean(g) - c·r²·mean(g·c)), means over D."""
-        x, weight = ctx.saved_tensor()
+        x, weight = _kept(ctx)
         shape, width = x.shape, x.shape[-1]
         x, dy = x.reshape([-1, width]), dy.reshape([-1, width])
-        if paddle.is_grad_enabled():  # a graph of the gradients was asked for, which writing in place would break
-            return _differentiable_gradients(x, weight, ctx.epsilon, dy, shape)
+        if paddle.is_grad_enabled():
+            centred = x - x.mean(-1, keepdim=True)
+            r = paddle.rsqrt((centred * centred).mean(-1, keepdim=True) + ctx.epsilon)
+            normal, g = centred * r, dy * weight
+            dx = r * (g - g.mean(-1, keepdim=True) - normal * (g * normal).mean(-1, keepdim=True))
+            return [dx.reshape(shape), (dy * normal).sum(0), dy.sum(0)]
         mean_of = paddle.full([width, 1], 1 / width, x.dtype)
         row = paddle.ones([1, width], x.dtype)
         centred = paddle.addmm(x, paddle.matmul(x, mean_of), row, alpha=-1.0)
@@ -90,12 +219,60 @@ class _Normalise(PyLayer):
         return [dx.reshape(shape), d_weight, d_bias]
 
 
-def _differentiable_gradients(
-    x: paddle.Tensor, weight: paddle.Tensor, epsilon: float, dy: paddle.Tensor, shape: list[int]
-) -> list[paddle.Tensor]:
-    """What `_Normalise.backward` computes, as a formula that is differentiated in turn."""
-    centred = x - x.mean(-1, keepdim=True)
-    r = paddle.rsqrt((centred * centred).mean(-1, keepdim=True) + epsilon)
-    normal, g = centred * r, dy * weight
-    dx = r * (g - g.mean(-1, keepdim=True) - normal * (g * normal).mean(-1, keepdim=True))
-    return [dx.reshape(shape), (dy * normal).sum(0), dy.sum(0)]
+class _Gelu(PyLayer):
+    @staticmethod
+    def forward(ctx: PyLayerContext, x: paddle.Tensor) -> paddle.Tensor:
+        """x·Φ(x)"""
+        _keep(ctx, x)
+        return F.gelu(x)
+
+    @staticmethod
+    def backward(ctx: PyLayerContext, dy: paddle.Tensor) -> paddle.Tensor:
+        """dx = dy·(Φ(x) + x·φ(x)), with the normal distribution's Φ(x) = (1 + erf(x/√2))/2 and its density φ"""
+        (x,) = _kept(ctx)
+        root, peak = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
+        if paddle.is_grad_enabled():
+            return dy * (0.5 + 0.5 * paddle.erf(root * x) + x * paddle.exp(-0.5 * x * x) * peak)
+        dx = dy * x
+        for x_, dy_, dx_ in zip(_pieces(x), _pieces(dy), _pieces(dx), strict=True):
+            dx_.multiply_((x_ * x_).scale_(-0.5).exp_().scale_(peak))
+            dx_.add_(paddle.erf(x_ * root).scale_(0.5, 0.5).multiply_(dy_))
+        return dx
+
+
+def _pieces(x: paddle.Tensor) -> list[paddle.Tensor]:
+    """Views of all of a tensor's numbers."""
+    flat = x.reshape([-1])
+    return [flat[start : start + _PIECE] for start in range(0, flat.shape[0], _PIECE)]
+
+
+class _Attention(PyLayer):
+    @staticmethod
+    def forward(ctx: PyLayerContext, inputs: list[paddle.Tensor]) -> paddle.Tensor:
+        """P·v with P = softmax(q·kᵀ/√d)"""
+        q, k, v = inputs
+        _keep(ctx, q, k, v)
+        return paddle.matmul(_attention_weights(q, k), v)
+
+    @staticmethod
+    def backward(ctx: PyLayerContext, dy: paddle.Tensor) -> list[paddle.Tensor]:
+        """dv = Pᵀ·dy; with dP = dy·vᵀ: dS = P∘(dP - rowsum(P∘dP))/√d, dq = dS·k, dk = dSᵀ·q"""
+        q, k, v = _kept(ctx)
+        scale = 1 / math.sqrt(q.shape[-1])
+        d_weights = paddle.matmul(dy, v, transpose_y=True)
+        if paddle.is_grad_enabled():
+            weights = F.softmax(paddle.matmul(q, k, transpose_y=True) * scale)
+            d_scores = weights * (d_weights - (weights * d_weights).sum(-1, keepdim=True)) * scale
+        else:
+            weights = _attention_weights(q, k)
+            d_scores = d_weights.multiply_(weights)
+        dv = paddle.matmul(weights, dy, transpose_x=True)
+        if not paddle.is_grad_enabled():
+            sums = paddle.matmul(d_scores, paddle.ones([d_scores.shape[-1], 1], d_scores.dtype))
+            d_scores.subtract_(weights.multiply_(sums)).scale_(scale)
+        return [paddle.matmul(d_scores, k), paddle.matmul(d_scores, q, transpose_x=True), dv]
+
+
+def _attention_weights(q: paddle.Tensor, k: paddle.Tensor) -> paddle.Tensor:
+    """softmax(q·kᵀ/√d), without a second matrix: [B, H, N, d] twice -> [B, H, N, N]."""
+    return F.softmax_(paddle.matmul(q, k, transpose_y=True).scale_(1 / math.sqrt(q.shape[-1])))

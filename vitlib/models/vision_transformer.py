@@ -11,6 +11,7 @@ from paddle import nn
 
 from ..layers import EncoderBlock, LayerNorm, PatchEmbed, resample_positions, sincos_positions
 from ..layers.initialization import attr, linear
+from ..layers.recompute import recompute
 from .config import ViTConfig
 from .pickling import Copyable
 from .surgery import Surgery, is_int
@@ -179,12 +180,9 @@ class VisionTransformer(Surgery, Copyable, nn.Layer):
         return paddle.concat([prefix, patches], axis=1) if num_prefix else patches
 
     def _run_block(self, block: nn.Layer, tokens: paddle.Tensor, mask: paddle.Tensor | None) -> paddle.Tensor:
-        options = {} if mask is None else {"mask": mask}
         if self.recompute and self.training and paddle.is_grad_enabled():
-            from paddle.distributed.fleet.utils import recompute
-
-            return recompute(block, tokens, use_reentrant=False, **options)
-        return block(tokens, **options)
+            return recompute(block, tokens, mask)
+        return block(tokens) if mask is None else block(tokens, mask=mask)
 
     def forward_features(self, x: paddle.Tensor, mask: paddle.Tensor | None = None) -> paddle.Tensor:
         """Images [B, C, H, W] -> all tokens after the final norm [B, P + N, D].
