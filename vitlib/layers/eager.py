@@ -138,8 +138,8 @@ def _kept(ctx: PyLayerContext) -> tuple[paddle.Tensor, ...]:
     for tensor, version in zip(tensors, ctx.versions, strict=True):
         if tensor.inplace_version != version:
             raise RuntimeError(
-                f"a tensor of shape {list(tensor.shape)} that this gradient needs was changed in place after it was used; "
-                "call backward before, or change a copy"
+                f"a tensor of shape {list(tensor.shape)} that this gradient needs was changed in place after it was "
+                "used; call backward before, or change a copy"
             )
     return tensors
 
@@ -252,25 +252,35 @@ class _Attention(PyLayer):
         """P·v with P = softmax(q·kᵀ/√d)"""
         q, k, v = inputs
         _keep(ctx, q, k, v)
-        return paddle.matmul(_attention_weights(q, k), v)
+        return paddle.concat([paddle.matmul(_attention_weights(q_, k_), v_) for q_, k_, v_ in _samples(q, k, v)])
 
     @staticmethod
     def backward(ctx: PyLayerContext, dy: paddle.Tensor) -> list[paddle.Tensor]:
         """dv = Pᵀ·dy; with dP = dy·vᵀ: dS = P∘(dP - rowsum(P∘dP))/√d, dq = dS·k, dk = dSᵀ·q"""
         q, k, v = _kept(ctx)
         scale = 1 / math.sqrt(q.shape[-1])
-        d_weights = paddle.matmul(dy, v, transpose_y=True)
         if paddle.is_grad_enabled():
             weights = F.softmax(paddle.matmul(q, k, transpose_y=True) * scale)
+            d_weights = paddle.matmul(dy, v, transpose_y=True)
             d_scores = weights * (d_weights - (weights * d_weights).sum(-1, keepdim=True)) * scale
-        else:
-            weights = _attention_weights(q, k)
-            d_scores = d_weights.multiply_(weights)
-        dv = paddle.matmul(weights, dy, transpose_x=True)
-        if not paddle.is_grad_enabled():
-            sums = paddle.matmul(d_scores, paddle.ones([d_scores.shape[-1], 1], d_scores.dtype))
-            d_scores.subtract_(weights.multiply_(sums)).scale_(scale)
-        return [paddle.matmul(d_scores, k), paddle.matmul(d_scores, q, transpose_x=True), dv]
+            dv = paddle.matmul(weights, dy, transpose_x=True)
+            return [paddle.matmul(d_scores, k), paddle.matmul(d_scores, q, transpose_x=True), dv]
+        one = paddle.ones([k.shape[2], 1], k.dtype)
+        gradients = []
+        for q_, k_, v_, dy_ in _samples(q, k, v, dy):
+            weights = _attention_weights(q_, k_)
+            dv = paddle.matmul(weights, dy_, transpose_x=True)
+            d_scores = paddle.matmul(dy_, v_, transpose_y=True).multiply_(weights)
+            d_scores.subtract_(weights.multiply_(paddle.matmul(d_scores, one))).scale_(scale)
+            gradients.append([paddle.matmul(d_scores, k_), paddle.matmul(d_scores, q_, transpose_x=True), dv])
+        return [paddle.concat(pieces) for pieces in zip(*gradients, strict=True)]
+
+
+def _samples(*tensors: paddle.Tensor) -> list[tuple[paddle.Tensor, ...]]:
+    """Views of a few samples at a time of tensors [B, H, N, d], whose attention weights stay in the cache."""
+    batch, heads, tokens, _ = tensors[0].shape
+    count = max(1, _PIECE // (heads * tokens**2))
+    return [tuple(tensor[start : start + count] for tensor in tensors) for start in range(0, batch, count)]
 
 
 def _attention_weights(q: paddle.Tensor, k: paddle.Tensor) -> paddle.Tensor:
