@@ -87,8 +87,12 @@ def _affine(x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor) -> pad
 
 @paddle.jit.not_to_static
 def _normalise(x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor, epsilon: float) -> paddle.Tensor:
-    y = _Normalise.apply([x, weight, bias], epsilon)
-    return _Origin(lambda *inputs: F.layer_norm(inputs[0], x.shape[-1:], *inputs[1:], epsilon), x, weight, bias).mark(y)
+    shape = x.shape[-1:]
+
+    def again(x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor) -> paddle.Tensor:
+        return F.layer_norm(x, shape, weight, bias, epsilon)
+
+    return _Origin(again, x, weight, bias).mark(_Normalise.apply([x, weight, bias], epsilon))
 
 
 @paddle.jit.not_to_static

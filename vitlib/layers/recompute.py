@@ -12,10 +12,10 @@ from .eager import eager_on_cpu
 def recompute(block: nn.Layer, tokens: paddle.Tensor, mask: paddle.Tensor | None = None) -> paddle.Tensor:
     """block(tokens, mask=mask), or block(tokens) without a mask, with the same random numbers in both of its runs.
 
-    In eager mode on a CPU a block that is made of vitlib's and Paddle's layers alone runs without recording anything,
-    which takes a quarter less memory and a sixth less time than `paddle.distributed.fleet.utils.recompute`. That one is
-    used everywhere else: on accelerators, where mixed precision has to be as it was, and for blocks with parts of
-    unknown making, which may use tensors that are not theirs. Gradients of gradients raise RuntimeError.
+    In eager mode on a CPU, a block that is made of vitlib's and Paddle's layers alone runs without recording anything,
+    which takes less memory and time than `paddle.distributed.fleet.utils.recompute`. That one is used everywhere else:
+    on accelerators, where mixed precision has to be as it was, and for blocks with parts of unknown making, which may
+    use tensors that are not theirs. Gradients of gradients raise an error, as with that one.
     """
     options = {} if mask is None else {"mask": mask}
     known = all(type(layer).__module__.startswith(("vitlib.", "paddle.")) for layer in block.sublayers(True))
