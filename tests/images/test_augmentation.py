@@ -24,6 +24,7 @@ from vitlib.images import (
     SimpleRandomCrop,
     ThreeAugment,
     TrainTransform,
+    random_crop,
 )
 from vitlib.images.operations import GEOMETRIC, TONAL
 
@@ -125,6 +126,66 @@ def test_jitter_draws_the_order() -> None:
     assert results == {bytes([64, 191]), bytes([100, 255])}
 
 
+def test_jitter_without_change_draws_the_order_alone() -> None:
+    for jitter in (ColorJitter((1, 1), (1.0, 1.0), 0, (0.0, 0.0)), ColorJitter()):
+        rng, other = np.random.default_rng(0), np.random.default_rng(0)
+        assert jitter(PICTURE, rng) is PICTURE
+        other.permutation(4)
+        assert rng.random() == other.random()
+
+
+@pytest.mark.parametrize(("mode", "fill", "expected"), [
+    ("RGB", 128, (128, 128, 128)),
+    ("RGB", (10, 20, 30), (10, 20, 30)),
+    ("L", (10, 20, 33), 21),
+    ("L", 128, 128),
+])  # fmt: skip
+def test_holes_are_filled_in_every_channel(mode: str, fill: int | tuple[int, ...], expected: int | tuple) -> None:
+    white, rng = Image.new(mode, (9, 9), "white"), np.random.default_rng(0)
+    augment = RandAugment(10, 1, prob=1, operations="weights", interpolation="nearest", fill=fill)
+    colours = {colour for _ in range(100) for _, colour in augment(white, rng).getcolors()}
+    assert expected in colours
+    if mode == "RGB":
+        assert all(colour == expected or len(set(colour)) == 1 for colour in colours)
+
+
+@pytest.mark.parametrize("fill", ["x", (float("nan"),) * 3, (1, 2), 256, 0.5])
+def test_a_fill_that_is_no_colour_is_refused(fill: object) -> None:
+    with pytest.raises(ValueError, match="from 0 to 255"):
+        RandAugment(fill=fill)
+
+
+def test_sizes_and_ranges_may_be_numpys_and_lists() -> None:
+    rng = np.random.default_rng(0)
+    for crop in (RandomResizedCrop(np.int64(8)), SimpleRandomCrop(np.int64(8), np.int64(2))):
+        assert crop(PICTURE, rng).size == (8, 8)
+    listed = TrainTransform(8, scale=[0.1, 1.0], ratio=[0.5, 2.0], color_jitter=np.array([0.1, 0.2, 0.3]))
+    plain = TrainTransform(8, scale=(0.1, 1.0), ratio=(0.5, 2.0), color_jitter=(0.1, 0.2, 0.3))
+    assert listed == plain
+    assert hash(listed) == hash(plain)
+
+
+@pytest.mark.parametrize("shape", [(7, 640), (427, 5), (60, 90)])
+def test_a_simple_crop_of_a_part_equals_that_of_the_whole(
+    shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to the rounding of coordinates, as in evaluation: a level, on noise."""
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8))
+    crop = SimpleRandomCrop((30, 17), padding=4)
+    whole = [np.asarray(crop(image, np.random.default_rng(seed))).astype(int) for seed in range(40)]
+    monkeypatch.setattr(random_crop, "WHOLE_UP_TO", 0)
+    for seed, expected in enumerate(whole):
+        difference = np.abs(np.asarray(crop(image, np.random.default_rng(seed))) - expected)
+        assert difference.max() <= 1
+        assert difference.mean() < 0.04
+
+
+def test_a_strip_of_thirty_thousand_pixels_needs_no_memory() -> None:
+    strip = Image.new("RGB", (30_000, 1), (200, 100, 50))  # resized whole it would be 224 x 6,720,000
+    result = SimpleRandomCrop(224)(strip, np.random.default_rng(0))
+    assert result.getcolors() == [(224 * 224, (200, 100, 50))]
+
+
 def test_three_augment_takes_each_of_three_equally_often() -> None:
     rng, augment = np.random.default_rng(0), ThreeAugment()
     image = Image.fromarray(np.array([[[250, 20, 20], [0, 0, 90]]], np.uint8))
@@ -145,6 +206,7 @@ def test_rand_augment_string_sets_what_it_names() -> None:
     assert RandAugment.from_string("rand-p0.8-n3-mmax30-m17-mstd101-tweights") == RandAugment(
         17, 3, float("inf"), 30, prob=0.8, operations="weights"
     )
+    assert RandAugment.from_string("rand-mmax0").max_magnitude == 10  # timm: `magnitude_max or 10`
 
 
 @pytest.mark.parametrize(
@@ -291,7 +353,7 @@ def test_nothing_random_is_the_evaluation_transform_without_crop() -> None:
     [
         ({"size": None}, "size=None"),
         ({"scale": (1.0, 0.1)}, "in this order"),
-        ({"ratio": (0, 1)}, "above 0"),
+        ({"ratio": (0, 1)}, "from 1e-06"),
         ({"hflip": 1.5}, "from 0 to 1"),
         ({"interpolation": "bicubics"}, "did you mean 'bicubic'"),
         ({"auto_augment": "rand-x3"}, "unknown part 'x3'"),
@@ -301,6 +363,9 @@ def test_nothing_random_is_the_evaluation_transform_without_crop() -> None:
         ({"erasing_count": 0}, "at least 1"),
         ({"mean": (0.5, 0.5)}, "2 channels"),
         ({"crop": "centre"}, "expected one of 'resized', 'simple'"),
+        ({"color_jitter": float("inf")}, "and finite"),
+        ({"ratio": (1, float("inf"))}, "from 1e-06 to 1e"),
+        ({"auto_augment": 9}, 'expected "rand"'),
     ],
 )
 def test_fields_that_cannot_work_are_refused_when_the_record_is_made(fields: dict, message: str) -> None:
@@ -313,7 +378,16 @@ def test_an_unknown_field_names_the_nearest() -> None:
         TrainTransform.from_preprocess(Preprocess(size=8), colour_jitter=0.3)
 
 
-@pytest.mark.parametrize("fields", [{"mixup_alpha": 0, "cutmix_alpha": 0}, {"mode": "half"}, {"cutmix_minmax": 0.3}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"mixup_alpha": 0, "cutmix_alpha": 0},
+        {"mode": "half"},
+        {"cutmix_minmax": 0.3},
+        {"mixup_alpha": float("inf")},
+        {"cutmix_alpha": float("inf")},
+    ],
+)
 def test_mixup_settings_that_cannot_work_are_refused(fields: dict) -> None:
     with pytest.raises(ValueError, match=r"expected|nothing would be mixed"):
         Mixup(10, **fields)

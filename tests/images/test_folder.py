@@ -1,10 +1,13 @@
+import os
+
 import numpy as np
 import paddle
 import pytest
 from conftest import refused
 from PIL import Image
 
-from vitlib.images import ImageError, ImageFolder, Preprocess, Sample, collate, load_batches
+from vitlib.images import ImageError, ImageFolder, Preprocess, Sample, TrainTransform, collate, load_batches
+from vitlib.images.decode import decode
 
 
 def noisy(image, rng):
@@ -65,6 +68,63 @@ def test_preprocess_gives_what_it_gives_for_the_path(folder, mean):
     dataset = ImageFolder(folder, preprocess=preprocess)
     np.testing.assert_array_equal(dataset[3].image, preprocess.array(dataset.samples[3][0]))
     assert dataset[3].image.shape == (len(mean), 4, 4)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_picture_with_an_orientation_tag_is_turned_once(tmp_path, mode):
+    """Orientation 6: what was stored as the top row is seen as the right column."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10
+    (tmp_path / "a").mkdir()
+    Image.fromarray(stored).convert(mode).save(tmp_path / "a/0.png", exif=exif)
+    seen = np.rot90(stored, -1)
+
+    def plain(image, rng):
+        return np.asarray(decode(image), np.float32).transpose(2, 0, 1)
+
+    preprocess = Preprocess(size=(6, 4), crop_fraction=1.0, mean=(0.0,) * 3, std=(1.0,) * 3)
+    transform = TrainTransform((6, 4), scale=(1, 1), ratio=(4 / 6, 4 / 6), hflip=0, mean=(0.0,) * 3, std=(1.0,) * 3)
+    path = tmp_path / "a/0.png"
+    for values in (
+        ImageFolder(tmp_path, preprocess=preprocess)[0].image * 255,
+        ImageFolder(tmp_path, transform)[0].image * 255,
+        ImageFolder(tmp_path, plain)[0].image,
+        preprocess.array(preprocess.crop(path)) * 255,
+        np.asarray(decode(decode(path))).transpose(2, 0, 1),
+    ):
+        np.testing.assert_allclose(values, np.stack([seen] * 3), atol=1e-3)
+
+
+def test_pillow_images_are_not_made_a_batch(folder):
+    dataset = ImageFolder(folder)
+    with refused(ValueError, "sample 0 is a Pillow image", "transform or preprocess"):
+        collate([dataset[0], dataset[1]])
+
+
+def test_a_folder_that_cannot_be_listed_is_named(folder, monkeypatch):
+    scandir = os.scandir
+
+    def forbidden(path):
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", forbidden)
+    with refused(OSError, "deep", "cannot be listed", "Permission denied", "make it readable"):
+        ImageFolder(folder)
+
+
+@pytest.mark.parametrize("seed", [1.5, float("nan"), -1, None, "3", True])
+def test_a_seed_that_cannot_work_is_refused_at_once(folder, seed):
+    with refused(ValueError, f"seed={seed!r}", "whole number"):
+        ImageFolder(folder, seed=seed)
+
+
+@pytest.mark.parametrize("key", [1.5, (1, 1.7)])
+def test_positions_are_whole_numbers(folder, key):
+    with pytest.raises(TypeError, match="integer"):
+        ImageFolder(folder, noisy)[key]
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -28,7 +28,11 @@ def orient(image: Image.Image, original: Image.Image) -> Image.Image:
     except Exception:  # broken metadata says nothing about the pixels, which are fine
         return image
     turn = _UPRIGHT.get(orientation)
-    return image if turn is None else image.transpose(turn)
+    if turn is None:
+        return image
+    turned = image.transpose(turn)
+    turned.info = {}  # the tag with the rest of it, or the picture would be turned again
+    return turned
 
 
 def to_mode(image: Image.Image, mode: str, name: str) -> Image.Image:

@@ -24,7 +24,7 @@ class ColorJitter:
             its range (lowest, highest).
         hue: a number x in [0, 0.5]: the turn is uniform in [-x, x] of the circle; or its range within [-0.5, 0.5].
 
-    0 leaves a property alone. Raises ValueError for values that cannot work.
+    0, or a range of no change, leaves a property alone. Raises ValueError for values that cannot work.
     """
 
     brightness: float | tuple[float, float] = 0.0
@@ -36,22 +36,23 @@ class ColorJitter:
         for name in _PROPERTIES:
             value = getattr(self, name)
             low, high = (-0.5, 0.5) if name == "hue" else (0.0, math.inf)
-            if isinstance(value, (tuple, list)):
-                check_range(name, value, low, high)
-            else:
-                check_number(name, value, 0, high)
+            is_range = isinstance(value, (tuple, list))
+            checked = check_range(name, value, low, high) if is_range else check_number(name, value, 0, high)
+            object.__setattr__(self, name, checked)
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         """A Pillow image, mode RGB or L -> one of the same size and mode."""
         order = rng.permutation(len(_PROPERTIES))
-        amounts = [rng.uniform(*self._range(name)) if getattr(self, name) else None for name in _PROPERTIES]
+        ranges = [self._range(name) for name in _PROPERTIES]
+        amounts = [None if drawn_from is None else rng.uniform(*drawn_from) for drawn_from in ranges]
         for index in order:
             if amounts[index] is not None:
                 image = _ADJUST[index](image, amounts[index])
         return image
 
-    def _range(self, name: str) -> tuple[float, float]:
-        value = getattr(self, name)
-        if isinstance(value, (tuple, list)):
-            return value
-        return (-value, value) if name == "hue" else (max(0.0, 1.0 - value), 1.0 + value)
+    def _range(self, name: str) -> tuple[float, float] | None:
+        """What the amount is drawn from; None where that is the amount which changes nothing."""
+        value, neutral = getattr(self, name), 0.0 if name == "hue" else 1.0
+        if not isinstance(value, tuple):
+            value = (-value, value) if name == "hue" else (max(0.0, 1.0 - value), 1.0 + value)
+        return None if value == (neutral, neutral) else value

@@ -25,7 +25,7 @@ _REFUSED_FORMATS = ("EPS", "WMF", "IPTC")
 ImageSource: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | np.ndarray
 
 
-def decode(source: ImageSource, mode: str = "RGB", *, where: str = "") -> Image.Image:
+def decode(source: ImageSource, mode: str = "RGB", *, where: str = "", share: bool = False) -> Image.Image:
     """One picture, upright, in `mode`.
 
     Args:
@@ -33,6 +33,7 @@ def decode(source: ImageSource, mode: str = "RGB", *, where: str = "") -> Image.
             [H, W, 1] (grey) or [H, W, 3] (RGB).
         mode: "RGB" or "L" (grey).
         where: how errors begin, e.g. "item 3 of the list".
+        share: whether a Pillow image that needs no change may be given back itself, for those who do not write to it.
 
     Orientation tags are applied, transparency is laid on white, an animation gives its first frame (an open Pillow
     image the frame it is at), 16-bit grey is scaled to 8 bits. Neither the picture nor any global state is changed;
@@ -55,7 +56,7 @@ def decode(source: ImageSource, mode: str = "RGB", *, where: str = "") -> Image.
         return _decode_file(io.BytesIO(source), mode, name)
     if isinstance(source, Image.Image):
         picture = _decode_image(source, mode, name)
-        return picture.copy() if picture is source else picture  # so that nobody draws on the caller's picture
+        return picture.copy() if picture is source and not share else picture
     array = _check_array(source, name)
     if array.ndim == 3 and array.shape[2] not in (1, 3):
         raise ImageError(f"{name}: {_channel_complaint(array.shape, 'expected [H, W], [H, W, 1] or [H, W, 3]')}")

@@ -17,7 +17,7 @@ class RandomErasing:
     Args:
         prob: of a picture to be erased at all.
         area: (lowest, highest) part of the picture, in [0, 1]; with a count above 1, of all rectangles together.
-        aspect: lowest height / width, in (0, 1]; the highest is its inverse. Drawn log-uniformly.
+        aspect: lowest height / width, from 1e-6 to 1; the highest is its inverse. Drawn log-uniformly.
         mode: what fills a rectangle: "pixel": noise, normal with mean 0 and deviation 1; "rand": one such number per
             channel; "const": 0, which is the mean colour.
         count: most rectangles in a picture; their number is uniform from 1 to this.
@@ -35,8 +35,7 @@ class RandomErasing:
     def __post_init__(self) -> None:
         check_number("prob", self.prob, 0, 1)
         check_range("area", self.area, 0, 1)
-        if check_number("aspect", self.aspect, 0, 1) == 0:
-            raise ValueError(f"aspect={self.aspect!r}: expected the lowest height / width, in (0, 1]")
+        check_number("aspect", self.aspect, 1e-6, 1)
         check_name("mode", self.mode, ("pixel", "rand", "const"))
         check_count("count", self.count, 1)
 

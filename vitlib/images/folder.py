@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -13,6 +14,7 @@ from PIL import Image
 from .decode import decode
 from .errors import ImageError
 from .preprocess import Preprocess
+from .record import check_count
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # torchvision's
 
@@ -35,7 +37,7 @@ class ImageFolder:
 
     Args:
         root: the folder. Files and folders whose names begin with a dot are passed over; files of other kinds than
-            `IMAGE_ENDINGS` are passed over and listed in `.ignored`.
+            `IMAGE_ENDINGS` in the subfolders are passed over and listed in `.ignored`.
         transform: for training, called as transform(image, rng) with a Pillow image (RGB) and a
             `numpy.random.Generator`; gives an array [C, H, W] float32.
         preprocess: for evaluation, instead of `transform`: a `Preprocess`. With neither, samples hold Pillow images.
@@ -51,9 +53,10 @@ class ImageFolder:
 
     `dataset[index, draw]` gives a `Sample`; `dataset[index]` takes the index as draw.
 
-    Raises FileNotFoundError or NotADirectoryError for a bad `root`; ValueError when the folder has no subfolders, a
-    subfolder has no pictures, pictures lie beside the subfolders (their class would be unknown), or the subfolders are
-    not the given `classes`.
+    Raises FileNotFoundError or NotADirectoryError for a bad `root`, and OSError for a folder in it that cannot be
+    listed; ValueError when the folder has no subfolders, a subfolder has no pictures, pictures lie beside the
+    subfolders (their class would be unknown), or the subfolders are not the given `classes`; ValueError or TypeError
+    for the other arguments.
     """
 
     def __init__(
@@ -74,12 +77,10 @@ class ImageFolder:
             _check_preprocess(preprocess)
         if on_unreadable not in ("skip", "raise"):
             raise ValueError(f'on_unreadable={on_unreadable!r}: expected "skip" or "raise"')
-        if seed < 0:
-            raise ValueError(f"seed={seed}: expected 0 or more")
         self.root = os.fspath(root)
         self.transform = transform
         self.preprocess = preprocess
-        self.seed = seed
+        self.seed = check_count("seed", seed)
         self.on_unreadable = on_unreadable
         found = _class_folders(self.root)
         self.classes = found if classes is None else _check_classes(self.root, found, list(classes))
@@ -104,9 +105,10 @@ class ImageFolder:
 
     def __getitem__(self, key: int | tuple[int, int]) -> Sample:
         index, draw = key if isinstance(key, tuple) else (key, None)
+        index = operator.index(index)
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} of a folder with {len(self)} pictures")
-        index = int(index) % len(self)
+        index %= len(self)
         path, label = self.samples[index]
         try:
             image = decode(path, "L" if self.preprocess is not None and self.preprocess.in_chans == 1 else "RGB")
@@ -118,7 +120,7 @@ class ImageFolder:
         if self.preprocess is not None:
             return Sample(self.preprocess.array(image), label, index)
         if self.transform is not None:
-            rng = np.random.default_rng([self.seed, index if draw is None else int(draw)])
+            rng = np.random.default_rng([self.seed, index if draw is None else operator.index(draw)])
             return Sample(self.transform(image, rng), label, index)
         return Sample(image, label, index)
 
@@ -130,13 +132,18 @@ def collate(samples: Sequence[Sample]) -> Batch:
     readable samples only; `unreadable` has a sentence, which begins with the path, for each of the others. When nothing
     could be read, images and labels are None (and indices those of the unreadable): `if images is None: continue`.
 
-    Raises ValueError when images are of different shapes, naming two of them.
+    Raises ValueError for Pillow images, and when images are of different shapes, naming two of them.
     """
     readable = [sample for sample in samples if sample.image is not None]
     unreadable = [sample.reason for sample in samples if sample.image is None]
     if not readable:
         # Paddle's loader takes a batch without arrays for the end of the epoch, and fails at one of empty arrays
         return None, None, np.array([sample.index for sample in samples], np.int64), unreadable
+    if isinstance(readable[0].image, Image.Image):
+        raise ValueError(
+            f"sample {readable[0].index} is a Pillow image; expected an array [C, H, W]: give the ImageFolder a "
+            "transform or preprocess"
+        )
     shape = np.shape(readable[0].image)
     for sample in readable:
         if np.shape(sample.image) != shape:
@@ -226,12 +233,16 @@ def _names(names: list[str]) -> str:
     return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
 
 
+def _refuse(error: OSError) -> None:
+    raise OSError(f"the folder {error.filename!r} cannot be listed ({error}); make it readable, or move it away")
+
+
 def _files(folder: str) -> tuple[list[str], list[str]]:
     """(pictures, other files) at any depth, sorted by path; links are followed, and no folder is entered twice."""
     images: list[str] = []
     others: list[str] = []
     entered = set()
-    for directory, folders, names in os.walk(folder, followlinks=True):
+    for directory, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
         real = os.path.realpath(directory)
         if real in entered:
             folders.clear()

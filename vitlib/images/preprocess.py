@@ -107,7 +107,8 @@ class Preprocess:
         """
         if self.in_chans not in (1, 3):
             raise ValueError(f"{self.in_chans} channels make no picture; use array(image), or 1 or 3 means and stds")
-        return self._pictures(image)[0]
+        picture = self._pictures(image)[0]
+        return picture.copy() if picture is image else picture  # so that nobody draws on the caller's picture
 
     def replace(self, **changes: Any) -> Preprocess:
         """A copy with these fields changed. Raises as the class does."""
@@ -148,7 +149,7 @@ class Preprocess:
         """The cropped picture; for other than 1 or 3 channels one grey picture per channel."""
         size = self._target()
         if self.in_chans in (1, 3):
-            pictures = [decode(image, "L" if self.in_chans == 1 else "RGB", where=where)]
+            pictures = [decode(image, "L" if self.in_chans == 1 else "RGB", where=where, share=True)]
             fills = [tuple(round(255 * value) for value in self.mean)]
         else:
             pictures = split_channels(image, self.in_chans, where=where)
@@ -173,6 +174,6 @@ class Preprocess:
 
 
 def _check_fraction(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < value <= 1:  # NaN fails, too
-        raise ValueError(f"crop_fraction={value!r}: expected a number in (0, 1], such as 0.9 or 224 / 256")
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 1e-3 <= value <= 1:  # NaN fails, too
+        raise ValueError(f"crop_fraction={value!r}: expected a number from 0.001 to 1, such as 0.9 or 224 / 256")
     return float(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -55,7 +56,8 @@ class RandAugment:
         operations: "standard", or timm's sets "weights", "3a" and "3aw".
         interpolation: of rotating, shearing and shifting: a name that `Preprocess` knows ("nearest", "bilinear" or
             "bicubic"), or "random": bilinear or bicubic, drawn each time.
-        fill: where these leave a hole, 0..255: one number, or one per channel.
+        fill: where these leave a hole, whole numbers 0..255: one for all channels, or three, whose mean grey pictures
+            take.
 
     Raises ValueError for values that cannot work.
     """
@@ -71,8 +73,14 @@ class RandAugment:
     fill: Fill = (128, 128, 128)
 
     def __post_init__(self) -> None:
-        for name in ("magnitude", "magnitude_std", "max_magnitude"):
+        for name in ("magnitude", "max_magnitude"):
             check_number(name, getattr(self, name), 0)
+        check_number("magnitude_std", self.magnitude_std, 0, infinite=True)
+        bands = self.fill if isinstance(self.fill, (list, tuple)) else (self.fill,)
+        whole = all(isinstance(band, numbers.Integral) and 0 <= band <= 255 for band in bands)
+        if len(bands) not in (1, 3) or not whole:
+            raise ValueError(f"fill={self.fill!r}: expected a whole number from 0 to 255, or three, one per channel")
+        object.__setattr__(self, "fill", tuple(map(int, bands)))
         check_number("prob", self.prob, 0, 1)
         check_count("layers", self.layers)
         check_name("operations", self.operations, ("standard", *_SETS))
@@ -91,7 +99,7 @@ class RandAugment:
         uniform), mmax10 (highest magnitude), inc1 (increasing variants), tweights, t3a, t3aw (the operations). DeiT's
         is "rand-m9-mstd0.5-inc1". Raises ValueError naming a part that is unknown, cannot be read, or comes twice.
         """
-        head, *parts = text.split("-")
+        head, *parts = text.split("-") if isinstance(text, str) else [None]
         if head != "rand":
             raise ValueError(f'{text!r}: expected "rand" and parts such as m9, as in "rand-m9-mstd0.5-inc1"')
         fields: dict[str, Any] = {}
@@ -123,9 +131,16 @@ class RandAugment:
         level = max(0.0, min(magnitude, self.max_magnitude))
         if name in GEOMETRIC:
             operation, argument = GEOMETRIC[name]
-            return operation(image, argument(level, rng), draw_interpolation(self.interpolation, rng), self.fill)
+            fill = self._fill(len(image.getbands()))
+            return operation(image, argument(level, rng), draw_interpolation(self.interpolation, rng), fill)
         operation, argument = TONAL[name]
         return operation(image) if argument is None else operation(image, argument(level, rng))
+
+    def _fill(self, channels: int) -> Fill:
+        """What Pillow takes for a picture of that many channels: for grey, the mean of three."""
+        if channels == 1:
+            return round(sum(self.fill) / len(self.fill))
+        return self.fill * channels if len(self.fill) == 1 else self.fill
 
     @cached_property
     def _choices(self) -> tuple[tuple[str, ...], np.ndarray | None]:
@@ -144,7 +159,7 @@ _PARTS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "n": ("layers", int),
     "p": ("prob", float),
     "mstd": ("magnitude_std", lambda text: math.inf if float(text) > 100 else float(text)),
-    "mmax": ("max_magnitude", int),
+    "mmax": ("max_magnitude", lambda text: int(text) or 10),  # 0 stands for the default, as in timm
     "inc": ("increasing", lambda text: bool(int(text))),
     "t": ("operations", str),
 }

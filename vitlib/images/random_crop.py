@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from .record import check_count, check_name, check_range, check_size
-from .resize import INTERPOLATIONS, resized_size
+from .resize import INTERPOLATIONS, WHOLE_UP_TO, resize_part, resized_size
 
 # "random" is drawn for each picture from these two, as in timm.
 RANDOM_INTERPOLATIONS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC)
@@ -34,7 +35,7 @@ class RandomResizedCrop:
     Args:
         size: of the result, int or (height, width).
         scale: (lowest, highest) part of the area, in [0, 1].
-        ratio: (lowest, highest) width / height, above 0.
+        ratio: (lowest, highest) width / height, from 1e-6 to 1e6.
         interpolation: a name that `Preprocess` knows, or "random": bilinear or bicubic, drawn for each picture.
 
     Raises ValueError for values that cannot work.
@@ -46,11 +47,9 @@ class RandomResizedCrop:
     interpolation: str = "random"
 
     def __post_init__(self) -> None:
-        if check_size(self.size) is None:
-            raise ValueError("size=None: expected an int or (height, width)")
-        check_range("scale", self.scale, 0, 1)
-        if check_range("ratio", self.ratio, 0)[0] == 0:
-            raise ValueError(f"ratio={self.ratio!r}: expected aspect ratios (width / height) above 0")
+        object.__setattr__(self, "size", _check_crop_size(self.size))
+        object.__setattr__(self, "scale", check_range("scale", self.scale, 0, 1))
+        object.__setattr__(self, "ratio", check_range("ratio", self.ratio, 1e-6, 1e6))
         check_name("interpolation", self.interpolation, TRAIN_INTERPOLATIONS)
 
     def box(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
@@ -104,8 +103,7 @@ class SimpleRandomCrop:
     interpolation: str = "bicubic"
 
     def __post_init__(self) -> None:
-        if check_size(self.size) is None:
-            raise ValueError("size=None: expected an int or (height, width)")
+        object.__setattr__(self, "size", _check_crop_size(self.size))
         smallest = self.size if isinstance(self.size, int) else min(self.size)
         if check_count("padding", self.padding) >= smallest:
             raise ValueError(f"padding={self.padding!r}: expected fewer pixels than the size, {self.size}")
@@ -115,12 +113,24 @@ class SimpleRandomCrop:
         """A Pillow image of any size -> one of `size`."""
         height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
         method = draw_interpolation(self.interpolation, rng)
-        full_height, full_width = resized_size((image.height, image.width), (height, width), 1.0, "short")
-        if (full_height, full_width) != (image.height, image.width):
-            image = image.resize((full_width, full_height), method)
-        top = int(rng.integers(0, full_height + 2 * self.padding - height + 1)) - self.padding
-        left = int(rng.integers(0, full_width + 2 * self.padding - width + 1)) - self.padding
+        full = resized_size((image.height, image.width), (height, width), 1.0, "short")
+        top = int(rng.integers(0, full[0] + 2 * self.padding - height + 1)) - self.padding
+        left = int(rng.integers(0, full[1] + 2 * self.padding - width + 1)) - self.padding
+        if full[0] * full[1] > WHOLE_UP_TO:  # what of it lies in the crop, mirrored pixels included
+            start = max(0, top), max(0, left)
+            stop = min(full[0], top + height), min(full[1], left + width)
+            image = resize_part(image, full, start, (stop[0] - start[0], stop[1] - start[1]), method)
+            top, left = top - start[0], left - start[1]
+        elif full != (image.height, image.width):
+            image = image.resize((full[1], full[0]), method)
         return _crop_mirrored(image, left, top, left + width, top + height)
+
+
+def _check_crop_size(size: Any) -> int | tuple[int, int]:
+    checked = check_size(size)
+    if checked is None:
+        raise ValueError("size=None: expected an int or (height, width)")
+    return checked
 
 
 def _crop_mirrored(image: Image.Image, left: int, top: int, right: int, bottom: int) -> Image.Image:

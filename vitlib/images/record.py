@@ -66,10 +66,12 @@ def check_numbers(field_name: str, values: Any) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
-def check_number(field_name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
-    """A number from `low` to `high`, both included."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not low <= value <= high:  # NaN fails, too
+def check_number(field_name: str, value: Any, low: float, high: float = math.inf, *, infinite: bool = False) -> float:
+    """A number from `low` to `high`, both included, and finite unless infinity is one of its values."""
+    known = not isinstance(value, bool) and isinstance(value, numbers.Real)
+    if not known or not low <= value <= high or (math.isinf(value) and not infinite):  # NaN fails, too
         limits = f"from {low:g} to {high:g}" if high < math.inf else f"of at least {low:g}"
+        limits += "" if infinite or high < math.inf else ", and finite"
         raise ValueError(f"{field_name}={value!r}: expected a number {limits}")
     return float(value)
 

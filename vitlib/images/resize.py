@@ -16,7 +16,7 @@ RESIZE_RULES = ("short", "squash", "border")
 
 # Of the resized picture before its crop. Above it (a strip 300 times longer than wide) only the part around the crop
 # is computed, which gives the same pixels in bounded memory, up to the rounding of coordinates.
-_WHOLE_UP_TO = 1 << 24
+WHOLE_UP_TO = 1 << 24
 
 
 def resized_size(image: tuple[int, int], size: tuple[int, int], crop_fraction: float, rule: str) -> tuple[int, int]:
@@ -52,8 +52,9 @@ def resize_and_crop(
     """`image` resized by `rule`, then its centre cut to `size`; where it is smaller, `fill` is put around it."""
     method = INTERPOLATIONS[interpolation]
     full = resized_size((image.height, image.width), size, crop_fraction, rule)
-    if rule == "short" and full[0] * full[1] > _WHOLE_UP_TO:
-        return _resize_part(image, full, size, method)
+    if rule == "short" and full[0] * full[1] > WHOLE_UP_TO:
+        start = _offsets(full[0], size[0])[1], _offsets(full[1], size[1])[1]
+        return resize_part(image, full, start, size, method)
     resized = image if full == (image.height, image.width) else image.resize((full[1], full[0]), method)
     return center_crop(resized, size, fill)
 
@@ -76,20 +77,20 @@ def _offsets(length: int, wanted: int) -> tuple[int, int]:
     return max(0, (wanted - length) // 2), max(0, round((length - wanted) / 2))
 
 
-def _resize_part(
-    image: Image.Image, full: tuple[int, int], size: tuple[int, int], method: Image.Resampling
+def resize_part(
+    image: Image.Image, full: tuple[int, int], start: tuple[int, int], size: tuple[int, int], method: Image.Resampling
 ) -> Image.Image:
-    """The centre crop of the image as it would be if resized to `full`, a size too large to compute whole."""
-    spans = [_source_span(*axis) for axis in zip((image.height, image.width), full, size, strict=True)]
-    (top, bottom, y0, y1), (left, right, x0, x1) = spans
+    """The part of `size` that begins at `start` in the image as it would be if resized to `full`, too large a size to
+    compute it whole. Sizes are (height, width), `start` is (top, left)."""
+    axes = zip((image.height, image.width), full, start, size, strict=True)
+    (top, bottom, y0, y1), (left, right, x0, x1) = [_source_span(*axis) for axis in axes]
     # Pillow keeps box coordinates in float32: cutting the source first keeps them small, hence exact enough.
     return image.crop((left, top, right, bottom)).resize((size[1], size[0]), method, box=(x0, y0, x1, y1))
 
 
-def _source_span(length: int, full: int, wanted: int) -> tuple[int, int, float, float]:
-    """Source pixels [first, last) that a crop along one axis depends on, and the crop's edges relative to first."""
+def _source_span(length: int, full: int, start: int, wanted: int) -> tuple[int, int, float, float]:
+    """Source pixels [first, last) that a part along one axis depends on, and its edges relative to first."""
     scale = length / full
-    start = _offsets(full, wanted)[1]
     edges = start * scale, (start + wanted) * scale
     margin = math.ceil(3 * max(1.0, scale)) + 1  # Lanczos, the widest filter, reaches three (scaled) pixels
     first, last = max(0, math.floor(edges[0]) - margin), min(length, math.ceil(edges[1]) + margin)

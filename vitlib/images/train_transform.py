@@ -32,6 +32,8 @@ from .record import (
 class TrainTransform:
     """Crop, flip, augment, jitter, normalise, erase: timm's `create_transform(size, is_training=True)` as a record.
 
+    The steps and their random draws are timm's; interpolation and erasing_mode have the defaults of its training
+    script, which are not those of the function, and there is no colour jitter unless it is asked for.
     Called with one image and a NumPy generator, from which everything random comes: the same seed gives the same
     array. An image is whatever `Preprocess` takes: a path, the bytes of an image file, a Pillow image or a uint8
     array. len(mean) is the number of channels, 1 (grey) or 3 (RGB); what needs colour leaves grey as it is.
@@ -78,6 +80,9 @@ class TrainTransform:
         check_name("crop", self.crop, ("resized", "simple"))
         check_number("hflip", self.hflip, 0, 1)
         check_number("vflip", self.vflip, 0, 1)
+        for name in ("scale", "ratio", "color_jitter"):
+            if isinstance(getattr(self, name), (list, np.ndarray)):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
         _ = self._crop, self._augment, self._jitter, self._erase  # whatever is wrong with them is told now
 
     @classmethod
@@ -108,7 +113,7 @@ class TrainTransform:
 
     def augment(self, image: ImageSource, rng: np.random.Generator) -> Image.Image:
         """One image -> the picture before normalising and erasing, mode L or RGB; for looking at. Raises as calling."""
-        picture = self._crop(decode(image, "L" if len(self.mean) == 1 else "RGB"), rng)
+        picture = self._crop(decode(image, "L" if len(self.mean) == 1 else "RGB", share=True), rng)
         if self.hflip and rng.random() < self.hflip:
             picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if self.vflip and rng.random() < self.vflip:
@@ -138,7 +143,7 @@ class TrainTransform:
     def _jitter(self) -> ColorJitter | None:
         if not self.color_jitter:
             return None
-        amounts = self.color_jitter if isinstance(self.color_jitter, (list, tuple)) else (self.color_jitter,) * 3
+        amounts = self.color_jitter if isinstance(self.color_jitter, tuple) else (self.color_jitter,) * 3
         if len(amounts) not in (3, 4):
             raise ValueError(
                 f"color_jitter={self.color_jitter!r}: expected a number, or three or four: brightness, contrast, "
