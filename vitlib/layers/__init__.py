@@ -1,7 +1,7 @@
 """Blocks that stand alone; this package imports nothing else of vitlib."""
 
 from .attention import MultiHeadAttention
-from .eager import LayerNorm, Linear
+from .eager import LayerNorm, Linear, single_backward
 from .encoder_block import DropPath, EncoderBlock, LayerScale
 from .mlp import MLP
 from .patch_embed import PatchEmbed
@@ -19,4 +19,5 @@ __all__ = [
     "resample_positions",
     "resize_matrix",
     "sincos_positions",
+    "single_backward",
 ]

@@ -9,7 +9,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from .eager import LayerNorm, attention, eager_on_cpu, records_on_cpu
+from .eager import LayerNorm, attention, differentiated_once, eager_on_cpu
 from .initialization import linear
 
 
@@ -27,9 +27,9 @@ class MultiHeadAttention(nn.Layer):
         proj_drop: dropout probability after the output projection.
         norm_class: the norm of `qk_norm`, called as `norm_class(d, epsilon=norm_eps)`.
         norm_eps: its epsilon.
-        fused: use `paddle.nn.functional.scaled_dot_product_attention`, or in eager mode on a CPU, where that fuses
-            nothing and is slower, an attention that does not keep its weights for the gradient (without a mask and
-            dropout). Otherwise the weights are computed explicitly. All give the same numbers.
+        fused: use `paddle.nn.functional.scaled_dot_product_attention` (but not in eager mode on a CPU, where it fuses
+            nothing and is slower), or, in a block of `single_backward`, an attention that does not keep its weights for
+            the gradient (without a mask and dropout). Otherwise they are computed explicitly, with the same numbers.
         weight_init: a scheme of `vitlib.layers.initialization.SCHEMES`.
 
     Raises ValueError when num_heads does not divide embed_dim, and when attn_drop is outside [0, 1).
@@ -83,7 +83,8 @@ class MultiHeadAttention(nn.Layer):
             return F.scaled_dot_product_attention(
                 query=q, key=k, value=v, attn_mask=_additive(mask, q), dropout_p=drop, training=self.training
             )
-        if self.fused and mask is None and not (drop or q.stop_gradient) and records_on_cpu(q, k, v):
+        whole = mask is None and not drop and q.shape[:1] + q.shape[2:3] == k.shape[:1] + k.shape[2:3]
+        if self.fused and whole and not q.stop_gradient and differentiated_once(q, k, v):
             return _swap_axes(attention(_swap_axes(q), _swap_axes(k), _swap_axes(v)))
         weights = F.dropout(self._softmax(q, k, mask), drop, training=self.training)
         return _swap_axes(weights @ _swap_axes(v))

@@ -1,20 +1,21 @@
-"""Layers and functions that train quickly, and in little memory, in eager mode on a CPU.
+"""What is quicker, or takes less memory, in eager mode on a CPU; everywhere else it is Paddle's own.
 
-There Paddle sums a bias' gradient over the tokens by a slow reduction, and differentiates GELU and LayerNorm by slow
-kernels. Here sums are products with a vector of ones, which the matrix library does quickly, and GELU's gradient is
-made in pieces that fit into the processor's cache. What takes little time to compute again is not kept for the
-gradient: the weights of attention (FlashAttention's trade, arXiv 2205.14135), and outputs of `gelu` and `LayerNorm`
-that went into a `Linear`. Everywhere else (accelerators, traced and static graphs, half precision) all of them are
-Paddle's own.
+There Paddle adds a bias in a second pass, sums a bias' gradient over the tokens by a slow reduction, and differentiates
+GELU and LayerNorm by slow kernels. Here a bias is part of the product, sums are products with a vector of ones, which
+the matrix library does quickly, and in a block of `single_backward` GELU's gradient is made in pieces that fit into the
+processor's cache, and what takes little time to compute again is not kept for the gradient: the weights of attention
+(FlashAttention's trade, arXiv 2205.14135), and outputs of `gelu` and `LayerNorm` that went into a `Linear`.
 
-Paddle's LayerNorm (3.0 to 3.3) on a CPU also leaves the weight out of the input's gradient where the weight is frozen.
-Not so here.
+Paddle's LayerNorm (3.0 to 3.3) on a CPU leaves the weight out of the input's gradient where the weight is frozen. Not
+so here, in eager mode.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import paddle
 import paddle.nn.functional as F
@@ -23,6 +24,26 @@ from paddle.autograd import PyLayer, PyLayerContext
 from paddle.base.dygraph.base import in_sot_simulation_mode
 
 _PIECE = 1 << 18  # numbers that stay in the cache; 1 MiB of float32
+_SINGLE_BACKWARD = ContextVar("vitlib_single_backward", default=False)
+
+
+@contextmanager
+def single_backward(enabled: bool = True) -> Iterator[None]:
+    """What a model computes in this block will be differentiated once: on a CPU, quicker and in less memory.
+
+    For a loop with one `loss.backward()`, such as `TrainingStep`'s; the backward pass itself may come after the block.
+    Paddle's PyLayer, which this rests on, does not survive a second pass: after `backward(retain_graph=True)` another
+    backward ends the process. Values that are set past autograd between the two passes (`set_value`) go unnoticed.
+    Accelerators, and graphs that are not run eagerly, are as without it. With enabled=False, a block within such a
+    block is without it, too.
+    """
+    # Without views (FLAGS_use_stride_kernel=0) nothing can be written in pieces
+    views = paddle.get_flags("FLAGS_use_stride_kernel")["FLAGS_use_stride_kernel"]
+    token = _SINGLE_BACKWARD.set(bool(enabled and views))
+    try:
+        yield
+    finally:
+        _SINGLE_BACKWARD.reset(token)
 
 
 def eager_on_cpu() -> bool:
@@ -30,51 +51,71 @@ def eager_on_cpu() -> bool:
     return paddle.in_dynamic_mode() and not in_sot_simulation_mode() and paddle.get_device() == "cpu"
 
 
-def records_on_cpu(*tensors: paddle.Tensor) -> bool:
-    """Whether a call with these records gradients in eager mode on a CPU, in one full precision."""
-    return _quick(*tensors) and paddle.is_grad_enabled() and not all(tensor.stop_gradient for tensor in tensors)
+def differentiated_once(first: paddle.Tensor, *others: paddle.Tensor) -> bool:
+    """Whether a call with these is recorded eagerly on a CPU, in one full precision, in a block of `single_backward`.
 
-
-def _quick(first: paddle.Tensor, *others: paddle.Tensor) -> bool:
-    """Whether what follows can be used at all: eagerly, on a CPU, in one full precision."""
-    if not eager_on_cpu():  # first of all: the default tracer cannot trace what follows
+    The first is the tokens, [B, N, D] or of more axes.
+    """
+    if not eager_on_cpu() or not _SINGLE_BACKWARD.get() or not paddle.is_grad_enabled():
         return False
-    full = first.dtype in (paddle.float32, paddle.float64) and all(tensor.dtype == first.dtype for tensor in others)
-    return full and first.ndim >= 2 and 0 not in first.shape
+    trained = not (first.stop_gradient and all(tensor.stop_gradient for tensor in others))
+    return trained and first.ndim > 2 and _full_precision(first, *others)
+
+
+def _full_precision(first: paddle.Tensor, *others: paddle.Tensor) -> bool:
+    full = first.dtype in (paddle.float32, paddle.float64) and 0 not in first.shape
+    return full and all(tensor.dtype == first.dtype for tensor in others)
 
 
 class Linear(nn.Linear):
-    """`paddle.nn.Linear`, x·W + b, quicker in eager mode on a CPU, its gradient too: [..., in] -> [..., out]."""
+    """`paddle.nn.Linear`, x·W + b, quicker in eager mode on a CPU: [..., in] -> [..., out]."""
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        if self.bias is None or not _quick(x, self.weight, self.bias):
+        # eager_on_cpu before all else: the default tracer cannot trace what follows
+        if self.bias is None or not eager_on_cpu() or x.ndim < 2 or not _full_precision(x, self.weight, self.bias):
             return super().forward(x)
-        if not records_on_cpu(x, self.weight, self.bias):
+        if differentiated_once(x, self.weight, self.bias):
+            return _affine(x, self.weight, self.bias)
+        if not paddle.is_grad_enabled():
             return _product_with_bias(x, self.weight, self.bias)
-        return _affine(x, self.weight, self.bias)
+        if self.bias.stop_gradient:
+            return super().forward(x)
+        rows = x.reshape([-1, x.shape[-1]])
+        one = paddle.ones([rows.shape[0], 1], x.dtype)
+        y = paddle.matmul(one, self.bias.unsqueeze(0)).add_(paddle.matmul(rows, self.weight))
+        return y.reshape([*x.shape[:-1], y.shape[-1]])
 
 
 class LayerNorm(nn.LayerNorm):
-    """`paddle.nn.LayerNorm` with a quicker gradient in eager mode on a CPU: [..., D] -> [..., D]."""
+    """`paddle.nn.LayerNorm`, quicker in a block of `single_backward`: [..., D] -> [..., D]."""
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        own = self.weight is not None and self.bias is not None and list(x.shape[-1:]) == self._normalized_shape
-        if not own or x.stop_gradient or not records_on_cpu(x, self.weight, self.bias):
+        if not eager_on_cpu() or not paddle.is_grad_enabled() or x.stop_gradient or self.weight is None:
             return super().forward(x)
-        return _normalise(x, self.weight, self.bias, self._epsilon)
+        last = list(x.shape[-1:]) == self._normalized_shape
+        if last and self.bias is not None and differentiated_once(x, self.weight, self.bias):
+            return _normalise(x, self.weight, self.bias, self._epsilon)
+        if self.weight.stop_gradient:
+            y = F.layer_norm(x, self._normalized_shape, None, None, self._epsilon) * self.weight
+            return y if self.bias is None else y + self.bias
+        return super().forward(x)
 
 
 def gelu(x: paddle.Tensor) -> paddle.Tensor:
-    """`paddle.nn.functional.gelu`, x·Φ(x), with a quicker gradient in eager mode on a CPU: any shape."""
-    return _gelu(x) if records_on_cpu(x) else F.gelu(x)
+    """`paddle.nn.functional.gelu`, x·Φ(x), quicker in a block of `single_backward`: any shape."""
+    return _gelu(x) if differentiated_once(x) else F.gelu(x)
 
 
-# Paddle 3.0 leaves functions that it has rewritten for a graph behind, in layers which then run eagerly: not these.
+# Paddle 3.0 leaves functions that it has rewritten for a graph behind, in layers which then run eagerly: not these. And
+# it drops what a hook on the output of a PyLayer returns, so that each is followed by an operation of Paddle's.
+
+
 @paddle.jit.not_to_static
 def attention(q: paddle.Tensor, k: paddle.Tensor, v: paddle.Tensor) -> paddle.Tensor:
     """softmax(q·kᵀ/√d)·v, whose weights are computed again for the gradient: each [B, H, N, d] -> [B, H, N, d].
 
-    To be called where `records_on_cpu(q, k, v)`, with a q that takes part in the gradient.
+    To be called where `differentiated_once(q, k, v)`, with a q that takes part in the gradient, and followed by an
+    operation of Paddle's.
     """
     return _Attention.apply([q, k, v])
 
@@ -82,7 +123,8 @@ def attention(q: paddle.Tensor, k: paddle.Tensor, v: paddle.Tensor) -> paddle.Te
 @paddle.jit.not_to_static
 def _affine(x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor) -> paddle.Tensor:
     inputs = _Inputs(x, weight, bias)
-    return _Affine.apply([tensor for tensor in inputs.tensors if not tensor.stop_gradient], inputs, _Origin.of(x))
+    y = _Affine.apply([tensor for tensor in inputs.tensors if not tensor.stop_gradient], inputs, _Origin.of(x))
+    return y.reshape([*x.shape[:-1], y.shape[-1]])
 
 
 @paddle.jit.not_to_static
@@ -92,12 +134,14 @@ def _normalise(x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor, eps
     def again(x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor) -> paddle.Tensor:
         return F.layer_norm(x, shape, weight, bias, epsilon)
 
-    return _Origin(again, x, weight, bias).mark(_Normalise.apply([x, weight, bias], epsilon))
+    y = _Normalise.apply([x, weight, bias], epsilon).reshape(x.shape)
+    # clones, since an optimizer may change the parameters before the gradient is asked for
+    return _Origin(again, x, weight.clone(), bias.clone()).mark(y)
 
 
 @paddle.jit.not_to_static
 def _gelu(x: paddle.Tensor) -> paddle.Tensor:
-    return _Origin(F.gelu, x).mark(_Gelu.apply(x))
+    return _Origin(F.gelu, x).mark(_Gelu.apply(x).reshape(x.shape))
 
 
 class _Inputs:
@@ -112,39 +156,51 @@ class _Origin:
 
     def __init__(self, function: Callable[..., paddle.Tensor], *inputs: paddle.Tensor) -> None:
         self.function, self.inputs = function, inputs
-        self.version = 0
+        self.versions: list[int] = []
 
     def mark(self, y: paddle.Tensor) -> paddle.Tensor:
         with paddle.no_grad():  # what Paddle 3.0's default tracer does not follow: it would fail at the attribute
-            self.version = y.inplace_version
+            self.versions = [tensor.inplace_version for tensor in (y, *self.inputs)]
             y._vitlib_origin = self
         return y
 
     @classmethod
     def of(cls, x: paddle.Tensor) -> _Origin:
-        """x's origin; x itself where it has none, or was changed in place since."""
+        """x's origin; x itself where it has none, or one of them was changed in place since."""
         origin = getattr(x, "_vitlib_origin", None)
-        return cls(_same, x) if origin is None or origin.version != x.inplace_version else origin
+        if origin is None or origin.versions != [tensor.inplace_version for tensor in (x, *origin.inputs)]:
+            return cls(_same, x)
+        return origin
 
 
 def _same(x: paddle.Tensor) -> paddle.Tensor:
     return x
 
 
-def _keep(ctx: PyLayerContext, *tensors: paddle.Tensor) -> None:
-    ctx.save_for_backward(*tensors)
-    ctx.versions = [tensor.inplace_version for tensor in tensors]
+def versions(*tensors: paddle.Tensor) -> list[tuple[int, int]]:
+    """Which tensors these are, and how often they were changed in place so far."""
+    return [(id(tensor), tensor.inplace_version) for tensor in tensors]
 
 
-def _kept(ctx: PyLayerContext) -> tuple[paddle.Tensor, ...]:
-    """What `_keep` was given. Raises RuntimeError when one of them was changed in place since."""
-    tensors = ctx.saved_tensor()
-    for tensor, version in zip(tensors, ctx.versions, strict=True):
-        if tensor.inplace_version != version:
+def check_unchanged(tensors: Sequence[paddle.Tensor], before: list[tuple[int, int]]) -> None:
+    """Raises RuntimeError when one of the tensors was changed in place since `versions`."""
+    for tensor, (identity, version) in zip(tensors, before, strict=True):
+        # hooks on saved tensors give others back, whose versions say nothing
+        if id(tensor) == identity and tensor.inplace_version > version:
             raise RuntimeError(
                 f"a tensor of shape {list(tensor.shape)} that this gradient needs was changed in place after it was "
                 "used; call backward before, or change a copy"
             )
+
+
+def _keep(ctx: PyLayerContext, *tensors: paddle.Tensor) -> None:
+    ctx.save_for_backward(*tensors)
+    ctx.versions = versions(*tensors)
+
+
+def _kept(ctx: PyLayerContext) -> tuple[paddle.Tensor, ...]:
+    tensors = ctx.saved_tensor()
+    check_unchanged(tensors, ctx.versions)
     return tensors
 
 
@@ -156,27 +212,26 @@ def _kept(ctx: PyLayerContext) -> tuple[paddle.Tensor, ...]:
 class _Affine(PyLayer):
     @staticmethod
     def forward(ctx: PyLayerContext, trained: list[paddle.Tensor], inputs: _Inputs, origin: _Origin) -> paddle.Tensor:
-        """x·W + b: [..., in] -> [..., out]"""
+        """x·W + b: [..., in] -> [M, out], M tokens in all"""
         x, weight, bias = inputs.tensors
+        ctx.shape = x.shape
         ctx.function, ctx.trained = origin.function, [not tensor.stop_gradient for tensor in inputs.tensors]
         _keep(ctx, weight, *origin.inputs)
-        return _product_with_bias(x, weight, bias)
+        return paddle.addmm(bias.unsqueeze(0), x.reshape([-1, x.shape[-1]]), weight)
 
     @staticmethod
     def backward(ctx: PyLayerContext, dy: paddle.Tensor) -> list[paddle.Tensor]:
         """dx = dy·Wᵀ, dW = xᵀ·dy, db = 1ᵀ·dy"""
         weight, *inputs = _kept(ctx)
-        rows = dy.reshape([-1, dy.shape[-1]])
         gradients = []
         for_x, for_weight, for_bias = ctx.trained
         if for_x:
-            dx = paddle.matmul(rows, weight, transpose_y=True)
-            gradients.append(dx.reshape([*dy.shape[:-1], weight.shape[0]]))
+            gradients.append(paddle.matmul(dy, weight, transpose_y=True).reshape(ctx.shape))
         if for_weight:
             x = ctx.function(*inputs).reshape([-1, weight.shape[0]])
-            gradients.append(paddle.matmul(x, rows, transpose_x=True))
+            gradients.append(paddle.matmul(x, dy, transpose_x=True))
         if for_bias:
-            gradients.append(paddle.matmul(paddle.ones([1, rows.shape[0]], dy.dtype), rows).squeeze(0))
+            gradients.append(paddle.matmul(paddle.ones([1, dy.shape[0]], dy.dtype), dy).squeeze(0))
         return gradients
 
 
@@ -190,18 +245,18 @@ def _product_with_bias(x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Ten
 class _Normalise(PyLayer):
     @staticmethod
     def forward(ctx: PyLayerContext, inputs: list[paddle.Tensor], epsilon: float) -> paddle.Tensor:
-        """(x - mean)·r·weight + bias with r = 1/sqrt(variance + epsilon): [..., D] -> [..., D]"""
+        """(x - mean)·r·weight + bias with r = 1/sqrt(variance + epsilon): [..., D] -> [M, D]"""
         x, weight, bias = inputs
         _keep(ctx, x, weight)
         ctx.epsilon = epsilon
-        return F.layer_norm(x, x.shape[-1:], weight, bias, epsilon)
+        return F.layer_norm(x, x.shape[-1:], weight, bias, epsilon).reshape([-1, x.shape[-1]])
 
     @staticmethod
     def backward(ctx: PyLayerContext, dy: paddle.Tensor) -> list[paddle.Tensor]:
         """With c = x - mean, g = dy·weight: dx = r·(g - mean(g) - c·r²·mean(g·c)), means over D."""
         x, weight = _kept(ctx)
         shape, width = x.shape, x.shape[-1]
-        x, dy = x.reshape([-1, width]), dy.reshape([-1, width])
+        x = x.reshape([-1, width])
         if paddle.is_grad_enabled():
             centred = x - x.mean(-1, keepdim=True)
             r = paddle.rsqrt((centred * centred).mean(-1, keepdim=True) + ctx.epsilon)
@@ -226,14 +281,15 @@ class _Normalise(PyLayer):
 class _Gelu(PyLayer):
     @staticmethod
     def forward(ctx: PyLayerContext, x: paddle.Tensor) -> paddle.Tensor:
-        """x·Φ(x)"""
+        """x·Φ(x): [..., D] -> [M, D]"""
         _keep(ctx, x)
-        return F.gelu(x)
+        return F.gelu(x).reshape([-1, x.shape[-1]])
 
     @staticmethod
     def backward(ctx: PyLayerContext, dy: paddle.Tensor) -> paddle.Tensor:
         """dx = dy·(Φ(x) + x·φ(x)), with the normal distribution's Φ(x) = (1 + erf(x/√2))/2 and its density φ"""
         (x,) = _kept(ctx)
+        dy = dy.reshape(x.shape)
         root, peak = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
         if paddle.is_grad_enabled():
             return dy * (0.5 + 0.5 * paddle.erf(root * x) + x * paddle.exp(-0.5 * x * x) * peak)
