@@ -11,6 +11,7 @@ import paddle
 from paddle import nn
 
 from .ema import ExponentialMovingAverage
+from .param_groups import trained_parameters
 
 
 class TrainingStep:
@@ -108,8 +109,9 @@ class TrainingStep:
             self._give_up(self._trouble)
         if self._scaler is not None:
             self._scaler.unscale_(self.optimizer)
+        # Not of all the model's: gradients of those that are not trained are not cleared, and would count
         norm = paddle.nn.utils.clip_grad_norm_(
-            self._parameters(), math.inf if self.clip_norm is None else self.clip_norm
+            trained_parameters(self.optimizer), math.inf if self.clip_norm is None else self.clip_norm
         )
         self.grad_norm = float(norm)
         if self._scaler is not None:  # which leaves out steps that overflowed, and lowers its scale
@@ -146,11 +148,6 @@ class TrainingStep:
     def _clear(self) -> None:
         self.optimizer.clear_grad(set_to_zero=False)  # frees them
         self._pending, self._trouble = 0, ""
-
-    def _parameters(self) -> list[paddle.Tensor]:
-        """What the optimizer trains: gradients of others are not cleared, and would count in the norm."""
-        groups = self.optimizer._param_groups
-        return [p for group in groups for p in (group["params"] if isinstance(group, dict) else [group])]
 
     def _unused(self, outputs: Any) -> paddle.Tensor | float:
         """0. DataParallel exchanges nothing before it has a gradient of all that it gave, and a loss may leave out a
