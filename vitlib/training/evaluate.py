@@ -12,7 +12,8 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from ..models import DeiT
-from .parallel import unwrapped
+from .parallel import sum_over_processes, unwrapped
+from .teacher import final_logits
 
 
 @dataclass(frozen=True)
@@ -86,16 +87,14 @@ def _logits(network: nn.Layer, images: paddle.Tensor) -> list[paddle.Tensor]:
     """[what the model says, its heads where it has two], each [B, C]."""
     if isinstance(network, DeiT):
         heads = network(images, return_heads=True)
-        return [(heads[0] + heads[1]) / 2, *heads]
-    outputs = network(images)
-    return [outputs[0] if isinstance(outputs, (tuple, list)) else outputs]
+        return [final_logits(heads), *heads]
+    return [final_logits(network(images))]
 
 
 def _over_processes(found: np.ndarray, total: float) -> tuple[np.ndarray, float]:
     """Every sample was seen by one process, and is -1 in the others."""
     if paddle.distributed.get_world_size() == 1:
         return found, total
-    everything, loss = paddle.to_tensor(found), paddle.to_tensor([total], dtype="float64")
+    everything = paddle.to_tensor(found)
     paddle.distributed.all_reduce(everything, op=paddle.distributed.ReduceOp.MAX)
-    paddle.distributed.all_reduce(loss)
-    return everything.numpy(), float(loss.item())
+    return everything.numpy(), float(sum_over_processes(np.array([total]))[0])

@@ -17,6 +17,13 @@ from ..weights.atomic import write_atomically
 from .parallel import unwrapped
 
 
+def final_logits(outputs: Any) -> paddle.Tensor:
+    """What a model's outputs say, [B, C]: the mean of `DeiTLogits`, of another tuple or list the first tensor."""
+    if isinstance(outputs, DeiTLogits):
+        return (outputs.logits + outputs.distillation_logits) / 2
+    return outputs[0] if isinstance(outputs, (tuple, list)) else outputs
+
+
 class Teacher:
     """Any `paddle.nn.Layer` as a teacher: the student's images [B, C, H, W] -> logits [B, K] without gradient.
 
@@ -55,10 +62,7 @@ class Teacher:
     def __call__(self, images: paddle.Tensor) -> paddle.Tensor:
         self.model.eval()
         with paddle.no_grad():
-            outputs = self.model(self.convert(images))
-            if isinstance(outputs, DeiTLogits):
-                return (outputs.logits + outputs.distillation_logits) / 2
-            return outputs[0] if isinstance(outputs, (tuple, list)) else outputs
+            return final_logits(self.model(self.convert(images)))
 
     def convert(self, images: paddle.Tensor) -> paddle.Tensor:
         """The student's images [B, C, H, W] as the teacher wants them."""
