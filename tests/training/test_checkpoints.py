@@ -1,4 +1,6 @@
+import errno
 import math
+import os
 import random
 import struct
 import warnings
@@ -9,7 +11,7 @@ import pytest
 from conftest import refused
 from safetensors import safe_open
 
-from vitlib.training import CheckpointError, Checkpoints
+from vitlib.training import CheckpointError, Checkpoints, state_file
 
 STATE = {
     "model": {"blocks.0.weight": np.arange(12, dtype=np.float32).reshape(3, 4), "steps": np.array(7, np.int64)},
@@ -151,6 +153,31 @@ def test_a_renamed_checkpoint_is_passed_over(checkpoints):
     checkpoints.save(1, STATE).rename(checkpoints.directory / "step-00000009.safetensors")
     with pytest.warns(UserWarning, match="renamed"), refused(CheckpointError, "no checkpoint", "step 1"):
         checkpoints.latest()
+
+
+@pytest.mark.parametrize("content", [[1, 2], 7, {}, {"model": 1}, {"step": 9}, {"state": 1}], ids=str)
+def test_a_file_of_that_name_with_other_contents_is_passed_over(checkpoints, content):
+    checkpoints.save(1, STATE)
+    state_file.write_state(checkpoints.directory / "step-00000009.safetensors", content)
+    with pytest.warns(UserWarning, match=r"step-00000009\.safetensors holds something else"):
+        assert checkpoints.latest()[0] == 1
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ESTALE, os.strerror(errno.ESTALE)), MemoryError()], ids=repr)
+def test_a_read_error_that_passes_costs_no_checkpoint(checkpoints, monkeypatch, error):
+    for step in (1, 2):
+        checkpoints.save(step, STATE)
+
+    def fails(*_, **__):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(state_file.mmap, "mmap", fails)
+        with pytest.raises(type(error)):
+            checkpoints.latest()
+    assert checkpoints.latest()[0] == 2
+    checkpoints.save(3, STATE)
+    assert checkpoints.steps() == [2, 3]
 
 
 def test_a_run_without_a_whole_checkpoint_does_not_start_anew(checkpoints):

@@ -72,6 +72,39 @@ def test_the_model_has_the_average_within_the_block_and_its_own_weights_after_it
     assert model.head.weight.grad is not None
 
 
+def test_parameters_that_layers_share_are_averaged_under_each_of_their_names():
+    """From 0 to 1 with decay 0.9: 0.1, whichever name writes last."""
+    first, second = (paddle.nn.Linear(1, 1, bias_attr=False) for _ in range(2))
+    second.weight = first.weight
+    first.weight.set_value(np.zeros([1, 1], "float32"))
+    model = paddle.nn.Sequential(first, second)
+    ema = ExponentialMovingAverage(model, decay=0.9)
+    first.weight.set_value(np.ones([1, 1], "float32"))
+    ema.update()
+    assert {name: average.item() for name, average in ema.average.items()} == pytest.approx(
+        {"0.weight": 0.1, "1.weight": 0.1}
+    )
+    with ema.averaged():
+        assert first.weight.item() == pytest.approx(0.1)
+    assert first.weight.item() == 1.0
+
+
+def test_an_interrupt_while_the_average_is_put_in_leaves_the_model_its_own_weights(monkeypatch):
+    model = paddle.nn.Linear(2, 2)
+    ema = ExponentialMovingAverage(model, decay=0.5)
+    model.weight.set_value(model.weight + 1.0)
+    own, put_in = values(model), ema.apply_to
+
+    def interrupted(model):
+        put_in(model)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ema, "apply_to", interrupted)
+    with pytest.raises(KeyboardInterrupt), ema.averaged():
+        pass
+    assert all((value == own[name]).all() for name, value in values(model).items())
+
+
 def test_names_are_those_of_the_structure_whatever_copies_and_wrappers_call_them(tiny):
     model = tiny()
     ema = ExponentialMovingAverage(paddle.DataParallel(model), decay=0.5)

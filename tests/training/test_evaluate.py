@@ -1,5 +1,7 @@
 """Accuracies and losses of a model over batches, against sums written out."""
 
+import contextlib
+
 import numpy as np
 import paddle
 import pytest
@@ -60,6 +62,16 @@ def test_the_mode_of_the_model_is_as_before(training):
     model.train() if training else model.eval()
     evaluate(model, batches([0]), 5)
     assert model.training == training
+
+
+def test_layers_that_do_not_train_within_a_model_that_does_are_left_so_even_on_errors():
+    model = paddle.nn.Sequential(paddle.nn.Linear(3, 3), paddle.nn.BatchNorm1D(3), paddle.nn.Dropout(0.5))
+    model.train()
+    model[1].eval()
+    for given, outcome in ((batches([0, 1]), contextlib.nullcontext()), ([None], pytest.raises(TypeError))):
+        with outcome:
+            evaluate(model, given, 5)
+        assert [layer.training for layer in model.sublayers(include_self=True)] == [True, True, False, True]
 
 
 def test_of_a_deit_both_heads_and_their_mean_are_measured(tiny, images):

@@ -205,7 +205,24 @@ def test_tensors_that_do_not_fit_are_refused():
     with refused(ValueError, "3 outputs", "distillation_logits"):
         DistillationLoss()((logits, logits, logits), labels, logits)
     for loss in (SoftTargetCrossEntropy(), BinaryCrossEntropy()):
-        with refused(ValueError, "[4, 5]", "6 classes"):
-            loss(logits, paddle.rand([4, 5]))
-        with refused(ValueError, "[2, 2]", "integer"):
-            loss(logits, paddle.ones([2, 2], "int64"))
+        for shape in ([4, 5], [1, 6], [8, 6], [4], [6]):
+            with refused(ValueError, f"soft targets have shape {shape}", "logits [4, 6]"):
+                loss(logits, paddle.rand(shape))
+        for shape in ([2, 2], [1], [1, 1], [8], [4, 6]):
+            with refused(ValueError, f"integer labels have shape {shape}", "logits [4, 6]"):
+                loss(logits, paddle.ones(shape, "int64"))
+
+
+@pytest.mark.skipif(paddle.get_device() != "cpu", reason="on accelerators looking at labels would cost time")
+@pytest.mark.parametrize("label", [-1, 6])
+def test_class_indices_that_no_class_has_are_refused_on_the_cpu(label):
+    for loss in (SoftTargetCrossEntropy(), BinaryCrossEntropy()):
+        with refused(ValueError, str(label)):
+            loss(paddle.randn([2, 6]), paddle.to_tensor([0, label]))
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.2, 0.95])
+def test_with_a_threshold_a_class_index_is_its_class_alone(threshold):
+    logits, labels = paddle.randn([4, 6]), paddle.arange(4)
+    expected = F.binary_cross_entropy_with_logits(logits, paddle.eye(4, 6))
+    assert difference(BinaryCrossEntropy(0.1, threshold=threshold)(logits, labels), expected) < 1e-6

@@ -186,6 +186,45 @@ def test_a_number_that_is_not_finite_stops_the_run_before_it_reaches_a_weight(mo
     assert step.num_steps == 2
 
 
+def test_a_step_that_the_loss_scaler_leaves_out_counts_for_nothing(model, data):
+    class Scaler:
+        """What Paddle's GradScaler does on accelerators, where alone it does anything, with a scale of 1."""
+
+        def scale(self, loss):
+            return loss
+
+        def unscale_(self, optimizer):
+            gradients = [p.grad for p in model.parameters() if p.grad is not None]
+            self.overflowed = not all(bool(gradient.isfinite().all()) for gradient in gradients)
+
+        def step(self, optimizer):
+            if not self.overflowed:
+                optimizer.step()
+
+        def update(self):
+            updates.append(self.overflowed)
+
+    def loss(outputs, *targets):
+        # the square root of 0 has an infinite slope
+        return DistillationLoss()(outputs, *targets) + (outputs[0] * 0.0).sum().sqrt() * 0.0
+
+    updates = []
+    schedule = warmup_cosine(0.1, total_steps=10)
+    ema = ExponentialMovingAverage(model, decay=0.5)
+    step = TrainingStep(model, loss, sgd(model, schedule), schedule=schedule, ema=ema)
+    step._scaler = Scaler()
+    before = weights(model)
+    step(*data)
+    assert all((value == before[name]).all() for name, value in weights(model).items())
+    assert not np.isfinite(step.grad_norm)
+    assert (step.num_steps, ema.num_updates, schedule.last_epoch, step.pending) == (0, 0, 0, 0)
+    step.loss = DistillationLoss()
+    step(*data)
+    assert (step.num_steps, ema.num_updates, schedule.last_epoch) == (1, 1, 1)
+    assert updates == [True, False]
+    assert all(np.isfinite(value).all() for value in weights(model).values())
+
+
 def test_what_the_optimizer_does_not_train_counts_neither_in_the_norm_nor_changes(model, data):
     before = weights(model)
     step = TrainingStep(model, DistillationLoss(), paddle.optimizer.SGD(0.1, parameters=model.head.parameters()))

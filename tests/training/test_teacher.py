@@ -4,9 +4,11 @@ import numpy as np
 import paddle
 import pytest
 from conftest import difference, refused
+from PIL import Image
 
 import vitlib
-from vitlib.training import DistillationLoss, Teacher, TeacherLogits
+from vitlib.images import ImageFolder
+from vitlib.training import DistillationLoss, EpochSampler, Teacher, TeacherLogits
 
 
 class Convolutional(paddle.nn.Layer):
@@ -117,6 +119,36 @@ def test_logits_of_a_data_set_are_those_of_the_teacher_by_index(tmp_path, images
     assert np.abs(np.concatenate([rows.numpy() for *_, rows in batches]) - direct[order]).max() < 1e-5
 
 
+def test_logits_are_attached_to_augmented_samples_too():
+    """As `EpochSampler` asks for them: (index, draw)."""
+
+    class Augmented:
+        def __len__(self):
+            return 6
+
+        def __getitem__(self, key):
+            return key
+
+    attached = TeacherLogits(np.arange(12, dtype="float32").reshape(6, 2)).attach(Augmented())
+    for keys in EpochSampler(6, 3):
+        for index, draw in keys:
+            *sample, logits = attached[index, draw]
+            assert sample == [index, draw]
+            assert logits.tolist() == [2 * index, 2 * index + 1]
+
+
+def test_a_picture_that_cannot_be_read_is_named(tmp_path):
+    folder = tmp_path / "cat"
+    folder.mkdir()
+    for name in ("a", "b"):
+        Image.new("RGB", (32, 32)).save(folder / f"{name}.png")
+    (folder / "b.png").write_bytes(b"x")
+    data = ImageFolder(tmp_path, preprocess=vitlib.Preprocess(size=32))
+    for batch_size in (1, 2):
+        with refused(ValueError, "sample 1", "b.png"):
+            TeacherLogits.compute(Teacher(Convolutional()), data, batch_size=batch_size)
+
+
 def test_files_and_arrays_that_hold_no_logits_are_refused(tmp_path):
     whole = tmp_path / "logits.npy"
     TeacherLogits(np.zeros((4, 3), "float32")).save(whole)
@@ -127,8 +159,19 @@ def test_files_and_arrays_that_hold_no_logits_are_refused(tmp_path):
     (tmp_path / "cut.npy").write_bytes(data[:-4])
     (tmp_path / "short.npy").write_bytes(data[:5])
     (tmp_path / "empty.npy").write_bytes(b"")
+    (tmp_path / "unclosed.npy").write_bytes(data.replace(b"}", b" "))
+    (tmp_path / "no_shape.npy").write_bytes(data.replace(b"(4, 3)", b"('', )"))
     np.save(tmp_path / "labels.npy", np.arange(4))
-    for name in ("objects.npy", "archive.npz", "cut.npy", "short.npy", "empty.npy", "labels.npy"):
+    for name in (
+        "objects.npy",
+        "archive.npz",
+        "cut.npy",
+        "short.npy",
+        "empty.npy",
+        "labels.npy",
+        "unclosed.npy",
+        "no_shape.npy",
+    ):
         with refused(ValueError, name, "TeacherLogits.save"):
             TeacherLogits.load(tmp_path / name)
     with pytest.raises(FileNotFoundError):

@@ -16,6 +16,7 @@ from vitlib.training import (
     set_random_states,
     training_state,
 )
+from vitlib.training.state_file import write_state
 
 OPTIMIZERS = {
     "AdamW": lambda parameters, rate: paddle.optimizer.AdamW(rate, parameters=parameters, weight_decay=0.05),
@@ -61,6 +62,12 @@ def saved(tmp_path, *parts, **options):
     checkpoints = Checkpoints(tmp_path / "saved")
     checkpoints.save(0, training_state(*parts, **options))
     return checkpoints.latest()[1]
+
+
+def written(tmp_path, state):
+    """The file of a state, which is the same for the same state."""
+    write_state(tmp_path / "state", state)
+    return (tmp_path / "state").read_bytes()
 
 
 def same(a, b):
@@ -185,6 +192,62 @@ def test_averages_and_samplers_are_restored(tmp_path):
         restore_training_state(state, net, optimizer, sampler=sampler)
 
 
+@pytest.mark.parametrize("new", [True, False], ids=["into a new optimizer", "into one that has stepped"])
+def test_a_part_that_does_not_fit_leaves_all_others_as_they_were(tmp_path, new):
+    class Refuses(Average):
+        def set_state_dict(self, state):
+            raise ValueError("another average")
+
+    def rate():
+        return paddle.optimizer.lr.StepDecay(0.1, 3)
+
+    def parts(sampler=None, ema=None, rate=None, rng=None):
+        return {
+            "sampler": sampler or EpochSampler(20, 4),
+            "ema": ema or Average(np.zeros(3)),
+            "scheduler": rate,
+            "rng": np.random.default_rng(1) if rng is None else rng,
+        }
+
+    net = network()
+    optimizer = OPTIMIZERS["AdamW"](net.parameters(), rate())
+    steps(net, optimizer, 2, seed=0)
+    state = saved(tmp_path, net, optimizer, **parts())
+    refusals = {
+        "batch_size": parts(sampler=EpochSampler(20, 5)),
+        "another average": parts(ema=Refuses(np.zeros(3))),
+        "MT19937": parts(rng=np.random.Generator(np.random.MT19937(1))),
+        "LinearWarmup": parts(rate=paddle.optimizer.lr.LinearWarmup(rate(), 3, 0.0, 0.1)),
+    }
+    for words, others in refusals.items():
+        other = network()
+        other[0].bias.stop_gradient = False  # so that it gets moments, which the state has not
+        restored = OPTIMIZERS["AdamW"](other.parameters(), others["scheduler"] or rate())
+        if not new:
+            steps(other, restored, 1, seed=1)
+        before = written(tmp_path, {**training_state(other, restored, **others), "sampler": None})
+        with refused(CheckpointError, words):
+            restore_training_state(state, other, restored, **others)
+        # the sampler is the only part that may have gone on
+        assert written(tmp_path, {**training_state(other, restored, **others), "sampler": None}) == before
+
+
+def test_an_optimizer_of_other_moments_is_left_as_it_was(tmp_path):
+    net = network()
+    optimizer = OPTIMIZERS["AdamW"](net.parameters(), 0.1)
+    steps(net, optimizer, 1, seed=0)
+    state = saved(tmp_path, net, optimizer)
+    for count in (0, 1):
+        other = network()
+        other[0].bias.stop_gradient = False
+        restored = OPTIMIZERS["amsgrad"](other.parameters(), 0.1)
+        steps(other, restored, count, seed=1)
+        before = written(tmp_path, training_state(other, restored))
+        with refused(CheckpointError, "the optimizer", "lacks 'moment2_max of"):
+            restore_training_state(state, other, restored)
+        assert written(tmp_path, training_state(other, restored)) == before
+
+
 def test_another_model_or_optimizer_is_refused_before_anything_is_changed(tmp_path):
     net = network()
     optimizer = OPTIMIZERS["AdamW"](net.parameters(), 0.1)
@@ -213,6 +276,9 @@ def test_another_model_or_optimizer_is_refused_before_anything_is_changed(tmp_pa
     with refused(CheckpointError, "run has a scheduler", "checkpoint has none"):
         rate = paddle.optimizer.lr.StepDecay(0.1, 3)
         restore_training_state(state, other, OPTIMIZERS["AdamW"](other.parameters(), rate))
+    assert same(before, arrays(other))
+    with refused(CheckpointError, "PCG64", "none"):
+        restore_training_state(state, other, OPTIMIZERS["AdamW"](other.parameters(), 0.1), rng=np.random.default_rng())
     assert same(before, arrays(other))
     with refused(ValueError, "moment1", "no parameter of the model"):
         training_state(other, optimizer)

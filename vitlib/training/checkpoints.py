@@ -81,12 +81,16 @@ class Checkpoints:
 
         A damaged one is passed over with a warning that names it and the reason, and is removed after the next save.
         Raises CheckpointError when there are checkpoints and none is whole: starting anew must be somebody's decision.
+        Raises OSError as the system does, and MemoryError, of any file that cannot be read now: it may be whole, and
+        going on from the one before would remove it.
         """
         self.damaged = []
         self._unusable = set()
         for step in reversed(self.steps()):
             try:
                 content = read_state(self._path(step))
+                if not isinstance(content, dict) or not {"step", "state"} <= content.keys():
+                    raise CheckpointError(f"{self._path(step)} holds something else than `Checkpoints.save` writes")
                 if content["step"] != step:
                     raise CheckpointError(f"{self._path(step)} is of step {content['step']}; it was renamed")
                 return step, content["state"]

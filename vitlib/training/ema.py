@@ -47,10 +47,11 @@ class ExponentialMovingAverage:
         decay = self.decay
         if self.warmup:
             decay = min(decay, (1 + self.num_updates) / (10 + self.num_updates))
-        trained = {name for name, value in self.model.named_parameters() if not value.stop_gradient}
+        # Not by name: a parameter that two layers share has two in state_dict(), one in named_parameters()
+        trained = {id(value) for value in self.model.parameters() if not value.stop_gradient}
         for name, value in self._values(self.model).items():
             average = self.average[name]
-            if name in trained:
+            if id(value) in trained:
                 average.lerp_(_as(value, average.dtype), 1 - decay)
             else:
                 average.copy_(_as(value, average.dtype), True)
@@ -66,8 +67,8 @@ class ExponentialMovingAverage:
     def averaged(self) -> Iterator[None]:
         """Within the block the model has the averaged weights; afterwards, come what may, its own."""
         own = {name: value.detach().clone() for name, value in self._values(self.model).items()}
-        self.apply_to(self.model)
         try:
+            self.apply_to(self.model)
             yield
         finally:
             with paddle.no_grad():

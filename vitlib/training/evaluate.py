@@ -12,7 +12,8 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from ..models import DeiT
-from .parallel import unwrapped
+from .parallel import sum_over_processes, unwrapped
+from .teacher import final_logits
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,14 @@ class Evaluation:
 def evaluate(model: nn.Layer, batches: Iterable[Any], num_samples: int) -> Evaluation:
     """Run a model over batches as `vitlib.images.load_batches` gives them, (images, labels, indices, unreadable).
 
-    model: in a `paddle.DataParallel` or not; its mode is as before when it returns. num_samples: N, of the data set.
-    Under `paddle.distributed` every process gives its share of the batches, and all get the same result.
+    model: in a `paddle.DataParallel` or not; the mode of each of its layers is as before when it returns or raises.
+    num_samples: N, of the data set. Under `paddle.distributed` every process gives its share of the batches, and all
+    get the same result.
 
     Raises ValueError when no picture was seen.
     """
     network = unwrapped(model)
-    was_training = network.training
+    modes = [(layer, layer.training) for layer in network.sublayers(include_self=True)]
     network.eval()
     names = ["model", "class_head", "distillation_head"] if isinstance(network, DeiT) else ["model"]
     found = np.full([1 + len(names), num_samples], -1, np.int64)  # labels, then predictions
@@ -70,8 +72,10 @@ def evaluate(model: nn.Layer, batches: Iterable[Any], num_samples: int) -> Evalu
                 rows = [labels.numpy(), *(head.argmax(axis=-1).numpy() for head in heads)]
                 found[:, indices.numpy()] = np.stack(rows)
     finally:
-        if was_training:
-            network.train()
+        if modes[0][1]:
+            network.train()  # which tells Paddle's tracer, too
+        for layer, training in modes:  # some may be kept in evaluation mode, such as a frozen BatchNorm
+            layer.training = training
     found, total = _over_processes(found, total)
     seen = int((found[0] >= 0).sum())
     if not seen:
@@ -83,16 +87,14 @@ def _logits(network: nn.Layer, images: paddle.Tensor) -> list[paddle.Tensor]:
     """[what the model says, its heads where it has two], each [B, C]."""
     if isinstance(network, DeiT):
         heads = network(images, return_heads=True)
-        return [(heads[0] + heads[1]) / 2, *heads]
-    outputs = network(images)
-    return [outputs[0] if isinstance(outputs, (tuple, list)) else outputs]
+        return [final_logits(heads), *heads]
+    return [final_logits(network(images))]
 
 
 def _over_processes(found: np.ndarray, total: float) -> tuple[np.ndarray, float]:
     """Every sample was seen by one process, and is -1 in the others."""
     if paddle.distributed.get_world_size() == 1:
         return found, total
-    everything, loss = paddle.to_tensor(found), paddle.to_tensor([total], dtype="float64")
+    everything = paddle.to_tensor(found)
     paddle.distributed.all_reduce(everything, op=paddle.distributed.ReduceOp.MAX)
-    paddle.distributed.all_reduce(loss)
-    return everything.numpy(), float(loss.item())
+    return everything.numpy(), float(sum_over_processes(np.array([total]))[0])

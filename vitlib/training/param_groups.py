@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+import paddle
 from paddle import nn
 
 from .parallel import unwrapped
@@ -73,6 +74,12 @@ def param_groups(
         }
         for (layer, decays), members in sorted(groups.items(), key=lambda group: group[0])
     ]
+
+
+def trained_parameters(optimizer: paddle.optimizer.Optimizer) -> list[paddle.Tensor]:
+    """What an optimizer was given to train, in groups or not."""
+    groups = optimizer._param_groups  # of which Paddle has no public list
+    return [p for group in groups for p in (group["params"] if isinstance(group, dict) else [group])]
 
 
 def _spared(model: nn.Layer, parameters: dict[str, Any], patterns: Iterable[str]) -> set[str]:

@@ -35,12 +35,8 @@ def set_random_states(states: Mapping[str, Any], rng: Generators = None, *, rank
     Warns when a kind of device, or a number of devices, is another one: its generators stay as they are. Raises
     ValueError, before anything is changed, when `rng` has other names or kinds of generators than the states.
     """
-    generators = _named(rng)
-    saved = {name: state["bit_generator"] for name, state in states["generators"].items()}
-    found = {name: generator.bit_generator.state["bit_generator"] for name, generator in generators.items()}
-    if saved != found:
-        raise ValueError(f"the random generators are {found or 'none'} and the state is of {saved or 'none'}")
-    for name, generator in generators.items():
+    check_generators(states, rng)
+    for name, generator in _named(rng).items():
         generator.bit_generator.state = states["generators"][name]
     if rank:
         _seed_other(states, rank)
@@ -63,6 +59,14 @@ def set_random_states(states: Mapping[str, Any], rng: Generators = None, *, rank
     np.random.set_state(states["numpy"])
     version, numbers, gauss = states["python"]
     random.setstate((version, tuple(numbers), gauss))
+
+
+def check_generators(states: Mapping[str, Any], rng: Generators = None) -> None:
+    """Raises ValueError when `rng` has other names or kinds of generators than the states."""
+    saved = {name: state["bit_generator"] for name, state in states["generators"].items()}
+    found = {name: generator.bit_generator.state["bit_generator"] for name, generator in _named(rng).items()}
+    if saved != found:
+        raise ValueError(f"the random generators are {found or 'none'} and the state is of {saved or 'none'}")
 
 
 def _named(rng: Generators) -> dict[str, np.random.Generator]:

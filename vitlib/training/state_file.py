@@ -72,8 +72,8 @@ def write_state(path: str | os.PathLike[str], state: Any) -> None:
 def read_state(path: str | os.PathLike[str]) -> Any:
     """What `write_state` wrote. The arrays are copies of their own.
 
-    Raises FileNotFoundError, PermissionError, and CheckpointError when the file is not, to the last bit, as it was
-    written; the sentence begins with the path.
+    Raises CheckpointError when the file is not, to the last bit, as it was written; the sentence begins with the path.
+    Raises OSError as the system does, and MemoryError: they say nothing about the file, which may be whole.
     """
     try:
         with open(path, "rb") as file:
@@ -81,7 +81,7 @@ def read_state(path: str | os.PathLike[str]) -> Any:
                 raise CheckpointError(f"it was cut off after {os.fstat(file.fileno()).st_size} bytes")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapping, memoryview(mapping) as view:
                 return _read(view)
-    except (FileNotFoundError, PermissionError):
+    except (OSError, MemoryError):
         raise
     except CheckpointError as error:
         raise CheckpointError(f"{os.fspath(path)} is damaged: {error}") from None

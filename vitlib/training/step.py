@@ -12,6 +12,7 @@ from paddle import nn
 
 from ..layers import single_backward
 from .ema import ExponentialMovingAverage
+from .param_groups import trained_parameters
 
 
 class TrainingStep:
@@ -29,7 +30,8 @@ class TrainingStep:
         clip_norm: scale gradients down to this global norm (as `torch.nn.utils.clip_grad_norm_`); None never does.
         amp: "bfloat16" or "float16" for mixed precision (`paddle.amp.auto_cast`, level O1), float16 with a scaled
             loss; on accelerators only. None: as the model is.
-        schedule: a `paddle.optimizer.lr.LRScheduler`, such as `warmup_cosine` makes, stepped after the optimizer.
+        schedule: a `paddle.optimizer.lr.LRScheduler`, such as `warmup_cosine` makes, stepped after the optimizer, which
+            has to be made with it. Without, nobody here steps it: the optimizer stays at the schedule's first rate.
         ema: an `ExponentialMovingAverage`, updated after the optimizer.
 
     After a call `outputs` is what the model gave. After an optimizer step `num_steps` has grown by one, and `grad_norm`
@@ -38,7 +40,9 @@ class TrainingStep:
 
     Raises ValueError for options that cannot work. A call raises RuntimeError for a model in evaluation mode, and
     FloatingPointError, naming the step, in place of an optimizer step with a loss or gradient that is not finite:
-    weights, optimizer, schedule and average are then as before it, and its gradients are gone.
+    weights, optimizer, schedule and average are then as before it, and its gradients are gone. With amp="float16" a
+    gradient that is not finite raises nothing, for the scaled loss may have been too large: the step is left out,
+    `grad_norm` is not finite, all those are as before, `num_steps` too, and the scale is lowered.
     """
 
     def __init__(
@@ -109,18 +113,22 @@ class TrainingStep:
             self._give_up(self._trouble)
         if self._scaler is not None:
             self._scaler.unscale_(self.optimizer)
+        # Not of all the model's: gradients of those that are not trained are not cleared, and would count
         norm = paddle.nn.utils.clip_grad_norm_(
-            self._parameters(), math.inf if self.clip_norm is None else self.clip_norm
+            trained_parameters(self.optimizer), math.inf if self.clip_norm is None else self.clip_norm
         )
         self.grad_norm = float(norm)
+        done = math.isfinite(self.grad_norm)
         if self._scaler is not None:  # which leaves out steps that overflowed, and lowers its scale
             self._scaler.step(self.optimizer)
             self._scaler.update()
-        elif math.isfinite(self.grad_norm):
+        elif done:
             self.optimizer.step()
         else:
             self._give_up(f"the norm of the gradients is {self.grad_norm}")
         self._clear()
+        if not done:
+            return
         if self.schedule is not None:
             self.schedule.step()
         if self.ema is not None:
@@ -147,11 +155,6 @@ class TrainingStep:
     def _clear(self) -> None:
         self.optimizer.clear_grad(set_to_zero=False)  # frees them
         self._pending, self._trouble = 0, ""
-
-    def _parameters(self) -> list[paddle.Tensor]:
-        """What the optimizer trains: gradients of others are not cleared, and would count in the norm."""
-        groups = self.optimizer._param_groups
-        return [p for group in groups for p in (group["params"] if isinstance(group, dict) else [group])]
 
     def _unused(self, outputs: Any) -> paddle.Tensor | float:
         """0. DataParallel exchanges nothing before it has a gradient of all that it gave, and a loss may leave out a

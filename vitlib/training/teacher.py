@@ -17,6 +17,13 @@ from ..weights.atomic import write_atomically
 from .parallel import unwrapped
 
 
+def final_logits(outputs: Any) -> paddle.Tensor:
+    """What a model's outputs say, [B, C]: the mean of `DeiTLogits`, of another tuple or list the first tensor."""
+    if isinstance(outputs, DeiTLogits):
+        return (outputs.logits + outputs.distillation_logits) / 2
+    return outputs[0] if isinstance(outputs, (tuple, list)) else outputs
+
+
 class Teacher:
     """Any `paddle.nn.Layer` as a teacher: the student's images [B, C, H, W] -> logits [B, K] without gradient.
 
@@ -55,10 +62,7 @@ class Teacher:
     def __call__(self, images: paddle.Tensor) -> paddle.Tensor:
         self.model.eval()
         with paddle.no_grad():
-            outputs = self.model(self.convert(images))
-            if isinstance(outputs, DeiTLogits):
-                return (outputs.logits + outputs.distillation_logits) / 2
-            return outputs[0] if isinstance(outputs, (tuple, list)) else outputs
+            return final_logits(self.model(self.convert(images)))
 
     def convert(self, images: paddle.Tensor) -> paddle.Tensor:
         """The student's images [B, C, H, W] as the teacher wants them."""
@@ -97,11 +101,13 @@ class TeacherLogits:
     @classmethod
     def compute(cls, teacher: Any, dataset: Any, *, batch_size: int = 64) -> TeacherLogits:
         """teacher: images [B, C, H, W] -> logits [B, K], a `Teacher` for one. dataset: `dataset[i]` gives an image
-        [C, H, W], or a tuple that begins with one."""
+        [C, H, W], or a tuple that begins with one.
+
+        Raises ValueError for an empty data set, and for a sample without an image, such as an `ImageFolder` gives for a
+        file that cannot be read: each sample needs its row."""
         rows = []
         for start in range(0, len(dataset), batch_size):
-            samples = [dataset[i] for i in range(start, min(start + batch_size, len(dataset)))]
-            pictures = [np.asarray(s[0] if isinstance(s, (tuple, list)) else s, np.float32) for s in samples]
+            pictures = [_picture(dataset, i) for i in range(start, min(start + batch_size, len(dataset)))]
             rows.append(teacher(paddle.to_tensor(np.stack(pictures))).astype("float32").numpy())
         if not rows:
             raise ValueError("the data set is empty; expected at least one image")
@@ -118,6 +124,7 @@ class TeacherLogits:
 
     def attach(self, dataset: Any) -> paddle.io.Dataset:
         """A data set whose samples are those of `dataset`, each a tuple, with the teacher's logits [K] at the end.
+        It is asked by index, or by (index, draw), as `EpochSampler` gives them, where `dataset` understands that.
 
         Raises ValueError when the two have another number of samples."""
         if len(dataset) != len(self):
@@ -133,10 +140,12 @@ class TeacherLogits:
     def load(cls, path: str | os.PathLike[str]) -> TeacherLogits:
         """Open what `save` wrote; it stays on the disk and is read where needed. Runs no code from the file.
 
-        Raises ValueError for a file that is none, OSError when it cannot be read."""
+        Raises ValueError for a file that is none, OSError and MemoryError when it cannot be read."""
         try:
             return cls(np.lib.format.open_memmap(os.fspath(path), mode="r"))
-        except ValueError as error:
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # NumPy reads a damaged header with Python's tokenizer, which has errors of its own
             raise ValueError(f"{os.fspath(path)} does not hold logits as TeacherLogits.save writes: {error}") from error
 
 
@@ -148,6 +157,16 @@ class _WithLogits(paddle.io.Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> tuple[Any, ...]:
-        sample = self.dataset[index]
-        return (*(sample if isinstance(sample, (tuple, list)) else (sample,)), self.logits[index])
+    def __getitem__(self, key: int | tuple[int, int]) -> tuple[Any, ...]:
+        sample = self.dataset[key]
+        logits = self.logits[key[0] if isinstance(key, tuple) else key]
+        return (*(sample if isinstance(sample, (tuple, list)) else (sample,)), logits)
+
+
+def _picture(dataset: Any, index: int) -> np.ndarray:
+    sample = dataset[index]
+    image = sample[0] if isinstance(sample, (tuple, list)) else sample
+    if image is None:
+        reason = getattr(sample, "reason", "") or "the data set gives None"
+        raise ValueError(f"sample {index} has no image to compute logits of: {reason}; mend it or leave it out")
+    return np.asarray(image, np.float32)

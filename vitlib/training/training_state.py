@@ -8,13 +8,15 @@ model gives its parameter.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
 import paddle
 
-from .random_states import Generators, random_states, set_random_states
+from .param_groups import trained_parameters
+from .random_states import Generators, check_generators, random_states, set_random_states
 from .state_file import CheckpointError, array_dtype
 
 LRScheduler = paddle.optimizer.lr.LRScheduler
@@ -82,7 +84,8 @@ def restore_training_state(
     set last, so nothing that is done here moves them.
 
     Raises CheckpointError, naming what differs, when the model, the kind of optimizer, or the parts that are given are
-    not those of the state, before the model, the optimizer or the average is changed.
+    not those of the state, before anything is changed; the average and the sampler check what they are given, and
+    when the average refuses its state, the sampler has its own already.
     """
     scheduler = _scheduler(optimizer, scheduler)
     given = {"scheduler": scheduler, "ema": ema, "sampler": sampler}
@@ -92,15 +95,24 @@ def restore_training_state(
             raise CheckpointError(f"the {has} has a {name} and the {has_not} has none; resume with the same settings")
     tensors = model.state_dict()
     _check_same("the model", tensors, state["model"])
-    accumulators = _prepare_optimizer(model, optimizer, state["optimizer"])
-    if sampler is not None:
-        sampler.set_state_dict(state["sampler"])
+    if scheduler is not None and (missing := scheduler.state_dict().keys() - state["scheduler"].keys()):
+        raise CheckpointError(
+            f"the run has a {type(scheduler).__name__}, and the checkpoint's scheduler lacks {_few(sorted(missing))}; "
+            "resume with the same settings"
+        )
+    try:
+        check_generators(state["random"], rng)
+        with _prepared(model, optimizer, state["optimizer"]) as accumulators:
+            if sampler is not None:
+                sampler.set_state_dict(state["sampler"])
+            if ema is not None:
+                ema.set_state_dict(state["ema"])
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
     for name, tensor in tensors.items():
         tensor.set_value(state["model"][name])
     for (kind, parameter), tensor in accumulators.items():
         tensor.set_value(state["optimizer"]["tensors"][kind][parameter])
-    if ema is not None:
-        ema.set_state_dict(state["ema"])
     if scheduler is None:
         optimizer.set_lr(state["optimizer"]["learning_rate"])
     else:
@@ -151,39 +163,41 @@ def _optimizer_tensors(
     return tensors
 
 
-def _prepare_optimizer(
+@contextmanager
+def _prepared(
     model: paddle.nn.Layer, optimizer: paddle.optimizer.Optimizer, state: Mapping[str, Any]
-) -> dict[tuple[str, str], paddle.Tensor]:
-    """The optimizer's tensors, made where it has not stepped yet, exactly those of the state."""
+) -> Iterator[dict[tuple[str, str], paddle.Tensor]]:
+    """The optimizer's tensors, made where it has not stepped yet, that the state has values for. It forgets all others
+    at the end of the block; an error, here or within, leaves it as it was."""
     if state["class"] != type(optimizer).__name__:
         raise CheckpointError(f"the optimizer is {type(optimizer).__name__} and the checkpoint's {state['class']}")
     parameters = dict(model.named_parameters())
     wanted = {name for table in state["tensors"].values() for name in table}
-    updated = {parameter.name for parameter in _parameters(optimizer)}
-    foreign = sorted(name for name in wanted if parameters[name].name not in updated)
+    updated = {parameter.name for parameter in trained_parameters(optimizer)}
+    foreign = sorted(name for name in wanted if name not in parameters or parameters[name].name not in updated)
     if foreign:
         raise CheckpointError(
             f"the checkpoint's optimizer has moments of {_few(foreign)}, which this one does not update; "
             "make it with the same parameters"
         )
+    known = {name for _, name in _optimizer_tensors(model, optimizer)}
+    try:
+        if wanted:
+            block = paddle.static.default_main_program().global_block()
+            optimizer._create_accumulators(block, [parameters[name] for name in parameters if name in wanted])
+        everything = _optimizer_tensors(model, optimizer)
+        tensors = {(kind, name): tensor for (kind, name), tensor in everything.items() if name in wanted}
+        flat = {f"{kind} of {name}": array for kind, table in state["tensors"].items() for name, array in table.items()}
+        _check_same("the optimizer", {f"{kind} of {name}": tensor for (kind, name), tensor in tensors.items()}, flat)
+        yield tensors
+    except BaseException:
+        _forget(optimizer, {parameters[name].name for name in wanted - known})
+        raise
     _forget(optimizer, {parameters[name].name for name in parameters if name not in wanted})
-    if wanted:
-        block = paddle.static.default_main_program().global_block()
-        optimizer._create_accumulators(block, [parameters[name] for name in parameters if name in wanted])
-    tensors = _optimizer_tensors(model, optimizer)
-    flat = {f"{kind} of {name}": array for kind, table in state["tensors"].items() for name, array in table.items()}
-    _check_same("the optimizer", {f"{kind} of {name}": tensor for (kind, name), tensor in tensors.items()}, flat)
-    return tensors
-
-
-def _parameters(optimizer: paddle.optimizer.Optimizer) -> list[paddle.Tensor]:
-    listed = optimizer._parameter_list or []
-    groups = [entry["params"] if isinstance(entry, dict) else [entry] for entry in listed]
-    return [parameter for group in groups for parameter in group]
 
 
 def _forget(optimizer: paddle.optimizer.Optimizer, names: set[str]) -> None:
-    """Makes the optimizer as new for these parameters (the state is from before their first step)."""
+    """Makes the optimizer as new for these parameters, as before their first step."""
     masters = getattr(optimizer, "_master_weights", {})
     gone = names | {masters[name].name for name in names if name in masters}
     for table in [*optimizer._accumulators.values(), masters]:
