@@ -20,24 +20,27 @@ def load(folder):
     """{row: {seed: result}}, in the order of the names."""
     rows = {}
     for path in sorted(folder.glob("*-seed*.json")):
-        row, seed = re.fullmatch(r"(.+)-seed(\d+)", path.stem).groups()
-        rows.setdefault(row, {})[int(seed)] = json.loads(path.read_text())
+        if match := re.fullmatch(r"(.+)-seed(\d+)", path.stem):
+            rows.setdefault(match[1], {})[int(match[2])] = json.loads(path.read_text())
     if not rows:
         raise SystemExit(f"compare_runs.py: {folder} holds no ROW-seedN.json")
     return rows
 
 
-def right(result, predictor="model"):
-    """Of the validation and test photographs together, which were classified rightly: [N] of 0.0 and 1.0."""
-    parts = [result[part] for part in ("validation", "test") if part in result]
+def right(result, parts, predictor):
+    """Of the photographs of all parts together, which were classified rightly: [N] of 0.0 and 1.0."""
     bits = [
-        np.unpackbits(np.frombuffer(bytes.fromhex(p["right"][predictor]), np.uint8))[: p["pictures"]] for p in parts
+        np.unpackbits(np.frombuffer(bytes.fromhex(p["right"][predictor]), np.uint8))[: p["pictures"]]
+        for p in (result[part] for part in parts)
     ]
     return np.concatenate(bits).astype(float)
 
 
-def spread(values):
-    """Mean and standard deviation over seeds."""
+def spread(results, part, predictor):
+    """Mean and standard deviation over seeds; nothing where not all of them have it."""
+    values = [result[part][predictor] for result in results if predictor in result.get(part, {})]
+    if len(values) < len(results):
+        return ""
     return f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else f"{values[0]:.1f}"
 
 
@@ -46,15 +49,14 @@ def accuracies(rows):
     print("|---|---|---|---|---|---|---|---|")
     for row, runs in rows.items():
         results = list(runs.values())
-        columns = [spread([r[part]["model"] for r in results]) for part in ("test", "validation")]
-        for head in HEADS:
-            columns.append(spread([r["test"][head] for r in results]) if head in results[0]["test"] else "")
+        columns = [spread(results, part, "model") for part in ("test", "validation")]
+        columns += [spread(results, "test", head) for head in HEADS]
         minutes = np.mean([r["seconds"] for r in results]) / 60
         print(f"| {row} | {len(results)} | {' | '.join(columns)} | {results[0]['parameters']:,} | {minutes:.1f} |")
 
 
 def difference(ours, theirs):
-    """[seeds, photographs] of 0 and 1 each -> the mean difference in points and its standard deviation.
+    """[seeds, photographs] of 0 and 1 each -> the mean difference in points and its standard error.
 
     The photographs are what another test set would change, so each counts once, with the mean over its seeds.
     """
@@ -63,7 +65,9 @@ def difference(ours, theirs):
 
 
 def pairs(rows, against):
-    print("\n| on validation and test together | gain in points | standard deviation | by seed |")
+    results = [result for runs in rows.values() for result in runs.values()]
+    parts = [part for part in ("validation", "test") if all(part in result for result in results)]
+    print(f"\n| on {' and '.join(parts)}{' together' * (len(parts) > 1)} | gain in points | standard error | by seed |")
     print("|---|---|---|---|")
     comparisons = [
         (row, "model", other, "model")
@@ -72,17 +76,20 @@ def pairs(rows, against):
         if other in rows and row not in against[: number + 1]
     ]
     comparisons += [
-        (row, "model", row, head) for row, runs in rows.items() for head in HEADS if head in runs[min(runs)]["test"]
+        (row, "model", row, head) for row, runs in rows.items() for head in HEADS if head in runs[min(runs)][parts[0]]
     ]
     for row, predictor, other, by in comparisons:
+        name = f"{row} over {other}" if row != other else f"{row}: both heads over its {HEADS[by]}"
         seeds = sorted(set(rows[row]) & set(rows[other]))
+        if not seeds:
+            print(f"| {name} | no common seed | | |")
+            continue
         ours, theirs = (
-            np.stack([right(rows[name][seed], what) for seed in seeds])
+            np.stack([right(rows[name][seed], parts, what) for seed in seeds])
             for name, what in ((row, predictor), (other, by))
         )
-        gain, deviation, each = difference(ours, theirs)
-        name = f"{row} over {other}" if row != other else f"{row}: both heads over its {HEADS[by]}"
-        print(f"| {name} | {gain:+.1f} | {deviation:.1f} | {', '.join(f'{value:+.1f}' for value in each)} |")
+        gain, error, each = difference(ours, theirs)
+        print(f"| {name} | {gain:+.1f} | {error:.1f} | {', '.join(f'{value:+.1f}' for value in each)} |")
 
 
 def main():

@@ -42,8 +42,9 @@ def parse_arguments():
     add("--model", help="the preset that a file is for, where the file does not tell")
     add("--allow", nargs="*", default=[], metavar="CHANGE", help="of the weights: distillation, class_row, patch, ...")
     add("--size", type=int, nargs="+", metavar="PIXELS", help="of pictures, or height and width (default: the model's)")
-    add("--head-only", action="store_true", help="train the head alone")
-    add("--freeze-blocks", type=int, metavar="N", help="leave the embedding and the first N blocks as they are")
+    frozen = parser.add_mutually_exclusive_group().add_argument
+    frozen("--head-only", action="store_true", help="train the head alone")
+    frozen("--freeze-blocks", type=int, metavar="N", help="leave the embedding and the first N blocks as they are")
     add("--epochs", type=int, default=20)
     add("--batch-size", type=int, default=64, help="per process")
     add("--accumulate", type=int, default=1, help="batches for one optimizer step")
@@ -114,7 +115,7 @@ def mixing(arguments, num_classes):
 
 
 def make_step(arguments, model, network, steps_per_epoch):
-    base_lr = arguments.lr or (3e-3 if arguments.head_only else 5e-4)
+    base_lr = (3e-3 if arguments.head_only else 5e-4) if arguments.lr is None else arguments.lr
     warmup = min(1, arguments.epochs / 10) if arguments.warmup_epochs is None else arguments.warmup_epochs
     schedule = warmup_cosine(
         base_lr,

@@ -7,6 +7,7 @@ At the end, the trained DeiT beside this script, which knows ten kinds of clothe
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import matplotlib
@@ -18,6 +19,7 @@ from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 
 import vitlib
+from vitlib.training import param_groups, warmup_cosine
 
 
 def shift(images, rng):
@@ -31,9 +33,8 @@ def shift(images, rng):
 def train(model, images, labels, epochs, rng, batch_size=64):
     """AdamW with warm-up and a cosine, as every ViT is trained. images: [B, 1, 8, 8]; labels: [B]."""
     steps = epochs * (len(images) // batch_size)
-    cosine = paddle.optimizer.lr.CosineAnnealingDecay(2e-3, T_max=steps)
-    schedule = paddle.optimizer.lr.LinearWarmup(cosine, warmup_steps=steps // 20, start_lr=0.0, end_lr=2e-3)
-    optimizer = paddle.optimizer.AdamW(schedule, parameters=model.parameters(), weight_decay=0.05)
+    schedule = warmup_cosine(2e-3, total_steps=steps, warmup_steps=steps // 20, warmup_lr=0.0, final_lr=0.0)
+    optimizer = paddle.optimizer.AdamW(schedule, parameters=param_groups(model, 0.05))
     model.train()
     with tqdm(total=steps, desc="training", unit="step") as progress:
         for _ in range(epochs):
@@ -90,6 +91,16 @@ def main():
     arguments = parser.parse_args()
 
     print(vitlib.tune_cpu())
+    # What is shown last is made first: a mistake in an argument is to be told before the training
+    folder = Path(arguments.picture).resolve().parent
+    if not folder.is_dir():
+        sys.exit(f"quickstart.py: --picture {arguments.picture}: there is no folder {folder}; make it, or name another")
+    clothes = vitlib.from_pretrained(Path(__file__).parent / "clothes")
+    try:
+        dressed = vitlib.predict(clothes, arguments.photo or t_shirt(), top_k=3)[0]
+    except (vitlib.ImageError, OSError) as error:
+        sys.exit(f"quickstart.py: --photo: {error}")
+
     paddle.seed(arguments.seed)
     rng = np.random.default_rng(arguments.seed)
     digits = load_digits()
@@ -120,9 +131,7 @@ def main():
         draw(model, test_images, test_labels, arguments.picture)
     print(f"wrote {arguments.picture}")
 
-    clothes = vitlib.from_pretrained(Path(__file__).parent / "clothes")
-    said = vitlib.predict(clothes, arguments.photo or t_shirt(), top_k=3)[0]
-    listed = ", ".join(f"{label} ({100 * probability:.0f} %)" for label, probability, _ in said)
+    listed = ", ".join(f"{label} ({100 * probability:.0f} %)" for label, probability, _ in dressed)
     print(f"and {arguments.photo or 'the drawing of a T-shirt'} is, for a small DeiT that knows clothes: {listed}")
 
 

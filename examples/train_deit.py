@@ -10,8 +10,10 @@ Several processes: python -m paddle.distributed.launch --nproc_per_node 2 train_
 """
 
 import argparse
+import functools
 import hashlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -31,6 +33,7 @@ from vitlib.training import (
     param_groups,
     warmup_cosine,
 )
+from vitlib.training.run import read_record
 
 # Between a run and its resumption
 MAY_CHANGE = {"data", "output", "workers", "threads", "save_every", "test", "teacher_cache"}
@@ -77,20 +80,27 @@ def parse_arguments():
     add("--save-every", type=float, default=300, help="seconds between checkpoints, beside one after each epoch")
     add("--strict", action="store_true", help="stop at a picture that cannot be read, instead of leaving it out")
     add("--test", action="store_true", help="evaluate on test/, too, once at the end")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if not arguments.model.startswith("paddle:") and (arguments.size != parser.get_default("size") or arguments.grey):
+        parser.error("--size and --grey are for a paddle: model; for a preset use --set img_size=64 in_chans=1")
+    return arguments
 
 
 def build_model(arguments, num_classes):
     """A preset, or a network of paddle.vision.models -> (model, its Preprocess)."""
-    if not arguments.model.startswith("paddle:"):
-        model = vitlib.create_model(arguments.model, num_classes=num_classes, **arguments.set)
-        return model, model.preprocess
     name = arguments.model.removeprefix("paddle:")
-    build = getattr(paddle.vision.models, name, None)
-    if build is None:
-        raise ValueError(f"paddle.vision.models has no {name!r}; resnet18 is one of its networks")
+    if name == arguments.model:
+        build = functools.partial(vitlib.create_model, name)
+    elif not callable(build := getattr(paddle.vision.models, name, None)):
+        raise ValueError(f"paddle.vision.models has no network {name!r}; resnet18 is one of them")
+    try:
+        model = build(num_classes=num_classes, **arguments.set)
+    except TypeError as error:
+        raise ValueError(f"--set does not fit {arguments.model}: {error}") from error
+    if name == arguments.model:
+        return model, model.preprocess
     preprocess = vitlib.Preprocess(arguments.size, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    return build(num_classes=num_classes, **arguments.set), preprocess.with_channels(1 if arguments.grey else 3)
+    return model, preprocess.with_channels(1 if arguments.grey else 3)
 
 
 def parse_settings(pairs):
@@ -109,44 +119,60 @@ def parse_settings(pairs):
 
 def load_teacher(run, student_preprocess, classes):
     """The model that another run of this script trained, frozen."""
-    path = run / "run.json"
-    if not path.exists():
+    if not (run / "run.json").exists():
         raise FileNotFoundError(f"{run} is no run of this script: it has no run.json. Give the --output of one")
-    made = json.loads(path.read_text())
+    made = read_record(run)
     if made["classes"] != classes:
         raise ValueError(f"the teacher knows the classes {made['classes']}, and the data have {classes}")
-    if (run / "model").is_dir():  # a Vision Transformer, of this script or of finetune.py
-        model = vitlib.from_pretrained(run / "model")
-        return Teacher(model, student=student_preprocess)
+    is_vit = made.get("config") is not None  # of this script or of finetune.py
+    for name in ["result.json", *["model"] * is_vit]:
+        if not (run / name).exists():
+            raise ValueError(f"the teacher's run {run} has not finished: it has no {name}; run its command again")
+    if is_vit:
+        return Teacher(vitlib.from_pretrained(run / "model"), student=student_preprocess)
     model, preprocess = build_model(argparse.Namespace(**made["arguments"]), len(classes))
     load_run(run, model)
     return Teacher(model, preprocess, student=student_preprocess)
 
 
 class RememberedTeacher:
-    """A teacher's logits by batch, [batches, B, classes] in a file: the same data, seed and augmentation give the same
-    batches, whatever the student."""
+    """A teacher's logits by batch, [batches, B, classes] in a file: the same pictures, seed and augmentation give the
+    same batches, whatever the student."""
 
-    def __init__(self, teacher, arguments, num_batches, num_classes):
-        names = (
-            "data, teacher, seed, batch_size, scale, augment, color_jitter, erasing, mixup, cutmix, mix_prob, repeats"
-        )
+    def __init__(self, teacher, arguments, data):
+        names = "teacher, seed, batch_size, scale, augment, color_jitter, erasing, mixup, cutmix, mix_prob, repeats"
         of = [str(getattr(arguments, name)) for name in names.split(", ")]
         of += [teacher.student.to_dict(), paddle.distributed.get_rank(), paddle.distributed.get_world_size()]
         saved = sorted((arguments.teacher / "checkpoints").glob("*.safetensors"))
         of += [(path.name, path.stat().st_mtime_ns) for path in saved]  # a teacher that was trained anew is another
+        for picture, _ in data.train.samples:  # one that was added, removed or changed makes other batches
+            found = os.stat(picture)
+            of.append((os.path.relpath(picture, data.train.root), found.st_size, found.st_mtime_ns))
         name = hashlib.sha256(json.dumps(of).encode()).hexdigest()[:16]
-        shape = (num_batches, arguments.batch_size, num_classes)
+        shape = (arguments.epochs * len(data.sampler), arguments.batch_size, len(data.classes))
         path = arguments.teacher_cache / f"{name}-{'x'.join(map(str, shape))}.npy"
         path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():  # whole under its name, even if this process is killed now
+            partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+            np.lib.format.open_memmap(partial, "w+", np.float32, shape)
+            partial.replace(path)
         self.teacher = teacher
-        self.logits = np.lib.format.open_memmap(path, "r+" if path.exists() else "w+", np.float32, shape)
+        self.logits = np.lib.format.open_memmap(path, "r+")
 
     def __call__(self, images, batch):
-        known = self.logits[batch, : len(images)]
+        known = self.logits[batch]
+        if len(images) < len(known):  # some could not be read, and perhaps can be the next time
+            return self.teacher(images)
         if not known.any(axis=-1).all():  # a new file holds zeros
             known[...] = self.teacher(images).numpy()
         return paddle.to_tensor(np.array(known))
+
+
+def answer(outputs):
+    """What the model says: of a DeiT's heads the mean, as in evaluation; of a convnet with auxiliary ones the first."""
+    if isinstance(outputs, vitlib.DeiTLogits):
+        return (outputs.logits + outputs.distillation_logits) / 2
+    return outputs[0] if isinstance(outputs, (tuple, list)) else outputs
 
 
 def training_transform(arguments, preprocess):
@@ -225,8 +251,7 @@ def train(arguments):
     )
     run.start(step, data.sampler, epochs=arguments.epochs)
     if teacher and arguments.teacher_cache:
-        batches = arguments.epochs * len(data.sampler)
-        ask = RememberedTeacher(teacher, arguments, batches, len(data.classes))
+        ask = RememberedTeacher(teacher, arguments, data)
     elif teacher:
         ask = lambda images, batch: teacher(images)  # noqa: E731
     if rank == 0:
@@ -235,8 +260,7 @@ def train(arguments):
         for images, labels, _, _ in run.batches(data.batches()):
             images, targets = data.mix(images, labels)
             value = step(images, targets, *([ask(images, data.batch_number)] if teacher else []))
-            logits = step.outputs[0] if isinstance(step.outputs, (tuple, list)) else step.outputs
-            run.log.step(value, int((logits.argmax(-1) == labels).sum()), len(labels))
+            run.log.step(value, int((answer(step.outputs).argmax(-1) == labels).sum()), len(labels))
         run.end_epoch({"validation": data.evaluate(model)})
 
     if step.ema is not None:

@@ -213,6 +213,18 @@ def test_a_run_goes_on_without_the_weights_that_it_began_with(saved, folder, tmp
     assert again.read_bytes() == alone.read_bytes()
 
 
+def test_a_learning_rate_of_0_is_refused_and_not_taken_for_the_default(saved, folder, tmp_path):
+    error, _ = call("finetune.py", folder, *QUICK, "--weights", saved(), "--lr", 0, "--output", tmp_path / "run")
+    assert "base_lr=0.0: expected a finite number above 0" in error
+
+
+def test_freezing_blocks_beside_training_the_head_only_is_refused(folder, tmp_path):
+    options = ["--weights", "any", "--head-only", "--freeze-blocks", 1, "--output", tmp_path / "run"]
+    error, written = call("finetune.py", folder, *options)
+    assert error == 2
+    assert "--freeze-blocks: not allowed with argument --head-only" in written
+
+
 def test_other_arguments_are_refused_by_name(saved, folder, tmp_path):
     options = ["--weights", saved(), "--epochs", 1]
     finetune(folder, tmp_path / "run", *options)

@@ -3,11 +3,14 @@
 import csv
 import json
 import os
+import runpy
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import paddle
 import pytest
 from PIL import Image
 from scripts import EXAMPLES, call
@@ -249,3 +252,82 @@ def test_a_remembered_teacher_says_what_the_teacher_said(folder, teacher, tmp_pa
         assert error is None, written
     weights = {(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("asked", "written", "read")}
     assert len(weights) == 1
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".npy"]
+
+
+def test_a_remembered_teacher_is_asked_anew_when_pictures_change(folder, teacher, tmp_path):
+    data = shutil.copytree(folder, tmp_path / "data")
+    broken = data / "train" / "circle" / "002.png"
+    whole = broken.read_bytes()
+    broken.write_bytes(b"nothing".ljust(len(whole)))
+    then = broken.stat().st_mtime_ns
+
+    def train(name, *cache):
+        options = [*STUDENT, "--epochs", 1, "--warmup-epochs", 0, "--repeats", 1, "--teacher", teacher, *cache]
+        error, written = call("train_deit.py", data, *options, "--output", tmp_path / name)
+        assert error is None, written
+        return (tmp_path / name / "model" / "model.safetensors").read_bytes()
+
+    cache = ["--teacher-cache", tmp_path / "cache"]
+    train("broken", *cache)
+    broken.write_bytes(whole)  # as a disk that is there again: the same file, which now can be read
+    os.utime(broken, ns=(then, then))
+    assert train("whole", *cache) == train("whole-asked")
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    shutil.copy(data / "train" / "square" / "000.png", data / "train" / "circle" / "a.png")  # as many batches
+    assert train("more", *cache) == train("more-asked")
+
+
+def test_a_teacher_that_has_not_finished_is_refused(folder, teacher, students, tmp_path):
+    for run, name in ((teacher, "result.json"), (students[0], "model"), (students[0], "result.json")):
+        unfinished = shutil.copytree(run, tmp_path / f"{run.name}-{name}")
+        (unfinished / name).rename(tmp_path / f"away-{run.name}-{name}")
+        options = [*STUDENT, "--teacher", unfinished, "--output", tmp_path / "run"]
+        error, _ = call("train_deit.py", folder, *options)
+        assert f"{unfinished} has not finished: it has no {name}; run its command again" in error
+        assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_a_model_of_finetune_teaches_only_when_it_has_finished(folder, tmp_path):
+    weights = vitlib.VisionTransformer(img_size=24, patch_size=8, embed_dim=24, depth=1, num_heads=3, num_classes=2)
+    weights.save_pretrained(tmp_path / "weights")
+    options = ["--weights", tmp_path / "weights", "--batch-size", 6, "--epochs", 1, "--head-only"]
+    error, written = call("finetune.py", folder, *options, "--output", tmp_path / "teacher")
+    assert error is None, written
+    student = [*STUDENT, "--set", *STUDENT[3:8], "--epochs", 1, "--warmup-epochs", 0, "--teacher", tmp_path / "teacher"]
+    error, written = call("train_deit.py", folder, *student, "--output", tmp_path / "student")
+    assert error is None, written
+    shutil.rmtree(tmp_path / "teacher" / "model")
+    error, _ = call("train_deit.py", folder, *student, "--output", tmp_path / "other")
+    assert "has no model; run its command again" in error
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--accumulate", 0], ["accumulate=0", "at least 1"]),
+        (["--set", "bogus=1"], ["--set does not fit deit_tiny_patch16_224", "'bogus'", "img_size"]),
+        (["--model", "paddle:resnet18", "--set", "bogus=1"], ["--set does not fit paddle:resnet18", "'bogus'"]),
+        (["--model", "paddle:resnet"], ["no network 'resnet'", "resnet18"]),
+    ],
+)
+def test_options_that_cannot_work_are_told_in_a_sentence(folder, tmp_path, options, words):
+    error, _ = call("train_deit.py", folder, "--batch-size", 6, *options, "--output", tmp_path / "run")
+    for word in ("train_deit.py: ", *words):
+        assert word in error
+
+
+@pytest.mark.parametrize("options", [["--grey"], ["--size", 64]])
+def test_options_of_convnets_are_refused_for_a_preset(folder, tmp_path, options):
+    error, written = call("train_deit.py", folder, *options, "--output", tmp_path / "run")
+    assert error == 2
+    assert "for a preset use --set img_size=64" in written
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_training_accuracy_of_two_heads_is_of_their_mean():
+    answer = runpy.run_path(str(EXAMPLES / "train_deit.py"))["answer"]
+    heads = paddle.to_tensor([[1.0, 0.0]]), paddle.to_tensor([[0.0, 3.0]])
+    assert answer(vitlib.DeiTLogits(*heads)).tolist() == [[0.5, 1.5]]
+    assert answer(list(heads)) is heads[0]  # auxiliary classifiers, such as GoogLeNet's
+    assert answer(heads[1]) is heads[1]

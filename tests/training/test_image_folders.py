@@ -61,6 +61,8 @@ def test_steps_of_an_epoch_are_whole_accumulations(root):
     assert [data.steps_per_epoch(accumulate) for accumulate in (1, 2, 4, 6)] == [6, 3, 1, 1]
     with refused(ValueError, "6 batches", "7"):
         data.steps_per_epoch(7)
+    with refused(ValueError, "accumulate=0", "at least 1"):
+        data.steps_per_epoch(0)
 
 
 def test_mixing_depends_on_the_seed_and_the_number_of_the_batch(root):

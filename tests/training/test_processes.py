@@ -87,6 +87,7 @@ def options(tmp_path_factory):
     Checkpoints(directory / "checkpoints").save(1, {"model": dict(teacher.state_dict()), "ema": None})
     arguments = {"model": "vit_tiny_patch16_224", "set": NETWORK}
     (directory / "run.json").write_text(json.dumps({"arguments": arguments, "classes": ["a", "b", "c"]}))
+    (directory / "result.json").write_text("{}")  # it has finished
     network = [f"{name}={value}" for name, value in (NETWORK | {"drop_path_rate": 0}).items()]
     text = (
         "--epochs 2 --warmup-epochs 1 --threads 1 --repeats 3 --ema 0.9 --accumulate 2 --clip 1 --save-every 0 --strict"

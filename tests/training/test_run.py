@@ -109,6 +109,39 @@ def test_other_arguments_and_classes_are_refused_by_name_once_there_is_a_checkpo
     Run(tmp_path, {"lr": 0.001, "data": "c", "depth": 3}, CLASSES, may_change=["data"])
 
 
+@pytest.mark.parametrize("content", [None, "{}", "[1]", '{"arguments": {"lr"', b"\xff\xfe"])
+def test_checkpoints_without_a_readable_run_json_are_refused_and_a_new_run_needs_none(tmp_path, content):
+    train(tmp_path, steps=2, save_every=0)
+    path = tmp_path / "run.json"
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with refused(ValueError, f"{path} is {'missing' if content is None else 'damaged'}", "remove the checkpoints"):
+        Run(tmp_path, {"lr": 0.1}, CLASSES)
+    for checkpoint in (tmp_path / "checkpoints").iterdir():
+        checkpoint.unlink()
+    train(tmp_path, {"lr": 0.1}, steps=1)
+    assert json.loads(path.read_text())["arguments"] == {"lr": 0.1}
+
+
+def test_a_finished_run_names_no_epoch_beyond_the_last(tmp_path, capsys):
+    train(tmp_path)
+    capsys.readouterr()
+    train(tmp_path)
+    said = capsys.readouterr().out
+    assert "going on after 6 steps, with no epoch left to do" in said
+    assert "epoch 3" not in said
+
+
+def test_a_batch_without_pictures_stops_processes_that_wait_for_its_gradient(tmp_path, monkeypatch):
+    run = Run(tmp_path, {}, CLASSES)
+    run.start(make_step(), EpochSampler(6, 2), epochs=1)
+    monkeypatch.setattr("paddle.distributed.get_world_size", lambda: 2)
+    with refused(vitlib.ImageError, "'4.jpg' is broken; '5.jpg' is broken", "same command"):
+        next(run.batches(batches([[(4, 0), (5, 0)]], broken=(4, 5))))
+
+
 def test_arguments_that_json_does_not_know_are_kept_as_text(tmp_path):
     train(tmp_path, {"path": tmp_path})
     assert json.loads((tmp_path / "run.json").read_text())["arguments"]["path"] == str(tmp_path)
@@ -163,6 +196,14 @@ def test_the_result_says_what_was_right_and_what_could_not_be_read(tmp_path):
     model = vitlib.from_pretrained(tmp_path / "model")
     assert list(model.labels) == CLASSES
     assert all((value.numpy() == weights(run)[name]).all() for name, value in model.state_dict().items())
+
+
+def test_unreadable_pictures_of_all_processes_are_in_the_summary_and_each_process_names_its_own(tmp_path, capsys):
+    run = train(tmp_path, epochs=1)
+    labels = np.array([0, -1, 2, -1, -1])  # one of the three was read by this process
+    text = run.finish({"test": Evaluation(labels, {"model": labels}, 0.5, ["'x.jpg' is no picture"])})
+    assert "of 2 pictures, and 3 that could not be read" in text
+    assert "left out: 'x.jpg' is no picture" in capsys.readouterr().out
 
 
 def test_the_model_of_a_run_is_loaded_from_its_last_checkpoint(tmp_path):

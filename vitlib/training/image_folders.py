@@ -75,7 +75,9 @@ class ImageFolders:
         self._prepared = True
 
     def steps_per_epoch(self, accumulate: int = 1) -> int:
-        """Optimizer steps in an epoch. Raises ValueError where it has less than `accumulate` batches."""
+        """Optimizer steps in an epoch. Raises ValueError for accumulate < 1, or less batches than that."""
+        if accumulate < 1:
+            raise ValueError(f"accumulate={accumulate!r}: expected a number of batches of at least 1")
         steps = len(self.sampler) // accumulate
         if not steps:
             raise ValueError(

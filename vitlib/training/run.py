@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from ..images import ImageError
 from ..models import VisionTransformer, ViTConfig
 from ..weights.atomic import write_atomically
 from .checkpoints import Checkpoints
@@ -38,8 +40,9 @@ class Run:
         run.finish({"test": evaluate(...)})
 
     Args:
-        directory: gets, once the run starts, run.json (arguments, classes, the config of a `VisionTransformer`),
-            log.csv, curve.png and checkpoints/; at its end result.json, and for a `VisionTransformer` model/.
+        directory: is made at once, with checkpoints/ in it; gets run.json (arguments, classes, the config of a
+            `VisionTransformer`) when the run starts, log.csv and curve.png with the first epoch; at its end
+            result.json, and for a `VisionTransformer` model/.
         arguments: of the script; what JSON does not know is kept as text.
         classes: names, in the order of the labels.
         may_change: names of arguments that may be others when a run is resumed, such as the number of workers.
@@ -50,7 +53,8 @@ class Run:
     `config` is None in a new run, and in one that goes on the `ViTConfig` of its model, if it has one: the checkpoint
     fills a model of that config, so the weights that the run began with are not needed again.
 
-    Raises ValueError, naming them, when the directory has checkpoints of a run with other arguments or classes.
+    Raises ValueError when the directory has checkpoints of a run with other arguments or classes, naming them, or
+    without the run.json that tells.
     """
 
     def __init__(
@@ -69,9 +73,8 @@ class Run:
         self.config: ViTConfig | None = None
         self._record = json.loads(json.dumps(dict(arguments), default=str))
         self.checkpoints = Checkpoints(self.directory / "checkpoints", rank=self.rank)
-        path = self.directory / "run.json"
-        if path.exists() and self.checkpoints.steps():  # without them there is nothing that other arguments would spoil
-            before = json.loads(path.read_text())
+        if self.checkpoints.steps():  # without them there is nothing that other arguments would spoil
+            before = read_record(self.directory)
             self._compare(before, may_change)
             if before.get("config"):
                 self.config = ViTConfig.from_dict(before["config"])
@@ -111,7 +114,8 @@ class Run:
             self.log.set_state_dict(extra["log"])
             self._spent = extra["seconds"]
             if self.rank == 0:
-                self.log.message(f"going on after {step.num_steps} steps, in epoch {sampler.epoch + 1} of {epochs}")
+                where = f"in epoch {sampler.epoch + 1} of {epochs}" if self.training else "with no epoch left to do"
+                self.log.message(f"going on after {step.num_steps} steps, {where}")
         elif self.rank:
             set_random_states(random_states(), rank=self.rank)  # the same weights, but other dropped paths
         steps = sum_over_processes(np.eye(world_size)[self.rank] * step.num_steps).astype(int).tolist()
@@ -142,7 +146,7 @@ class Run:
 
         Batches are (images, labels, indices, unreadable) as `vitlib.images.load_batches` gives them. Unreadable
         pictures are counted and named in the log; a batch without any picture is left out, or, where other processes
-        wait for its gradient, raises RuntimeError.
+        wait for its gradient, raises ImageError.
         """
         epoch = self.sampler.epoch
         self.log.restart_clock()
@@ -151,7 +155,10 @@ class Run:
             if batch[1] is not None:
                 yield batch
             elif paddle.distributed.get_world_size() > 1:
-                raise RuntimeError(f"no picture of a batch could be read, and other processes wait for it: {batch[3]}")
+                raise ImageError(
+                    f"no picture of a batch could be read, and other processes wait for it: {'; '.join(batch[3])}; "
+                    "mend them, and go on with the same command"
+                )
             self.sampler.advance()
             late = time.perf_counter() - self._saved > self.save_every
             if late and self.sampler.epoch == epoch and not self.step.pending:
@@ -176,6 +183,8 @@ class Run:
 
     def finish(self, evaluations: Mapping[str, Evaluation]) -> str:
         """Write result.json and model/; give a few lines that say what they hold."""
+        for evaluation in evaluations.values():
+            self.log.name_unreadable(evaluation.unreadable)  # each process has its own, and rank 0 alone a result.json
         self.log.close()
         model = unwrapped(self.step.model)
         parameters, seconds = sum(math.prod(p.shape) for p in model.parameters()), self.seconds
@@ -190,10 +199,28 @@ class Run:
             f"{part}: "
             + ", ".join(f"{name.replace('_', ' ')} {found.accuracy_of(name):.1f} %" for name in found.predictions)
             + f" of {(found.labels >= 0).sum()} pictures"
-            + (f", and {len(found.unreadable)} that could not be read" if found.unreadable else "")
+            + (f", and {(found.labels < 0).sum()} that could not be read" if (found.labels < 0).any() else "")
             for part, found in evaluations.items()
         ]
         return "\n".join([*lines, f"{parameters:,} parameters, {seconds:.0f} s; everything is in {self.directory}"])
+
+
+def read_record(directory: str | os.PathLike[str]) -> dict[str, Any]:
+    """run.json of a run's directory: "arguments", "classes" and "config", which is None where the model has none.
+
+    Raises ValueError when it is missing or damaged.
+    """
+    path, what = Path(directory) / "run.json", "is missing"
+    if path.exists():
+        what = "is damaged"
+        with suppress(ValueError):  # no JSON, or no text at all
+            record = json.loads(path.read_bytes())
+            if isinstance(record, dict) and {"arguments", "classes"} <= record.keys():
+                return record
+    raise ValueError(
+        f"{path} {what}, which says what arguments and classes the checkpoints beside it are of; restore it from a "
+        "copy, or remove the checkpoints to start anew"
+    )
 
 
 def load_run(directory: str | os.PathLike[str], model: nn.Layer) -> None:
@@ -218,7 +245,8 @@ def load_run(directory: str | os.PathLike[str], model: nn.Layer) -> None:
 
 
 def _described(evaluation: Evaluation) -> dict[str, Any]:
-    """Accuracies in percent, and which pictures were right, as bits in hexadecimal."""
+    """Accuracies in percent, and which pictures were right, as bits in hexadecimal; of unreadable ones the sentences of
+    this process."""
     names = list(evaluation.predictions)
     return {
         "pictures": len(evaluation.labels),
