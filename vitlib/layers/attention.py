@@ -83,11 +83,15 @@ class MultiHeadAttention(nn.Layer):
             return F.scaled_dot_product_attention(
                 query=q, key=k, value=v, attn_mask=_additive(mask, q), dropout_p=drop, training=self.training
             )
-        whole = mask is None and not drop and q.shape[:1] + q.shape[2:3] == k.shape[:1] + k.shape[2:3]
-        if self.fused and whole and not q.stop_gradient and differentiated_once(q, k, v):
+        if differentiated_once(q, k, v) and self._is_plain(q, k, mask, drop):
             return _swap_axes(attention(_swap_axes(q), _swap_axes(k), _swap_axes(v)))
         weights = F.dropout(self._softmax(q, k, mask), drop, training=self.training)
         return _swap_axes(weights @ _swap_axes(v))
+
+    def _is_plain(self, q: paddle.Tensor, k: paddle.Tensor, mask: paddle.Tensor | None, drop: float) -> bool:
+        """Whether `attention` can do it: no mask, no dropout, no sharing of keys between heads or samples."""
+        own = q.shape[0] == k.shape[0] and q.shape[2] == k.shape[2]
+        return self.fused and mask is None and not drop and not q.stop_gradient and own
 
     def merge(self, heads: paddle.Tensor) -> paddle.Tensor:
         """Concatenate the heads and project: [B, N, H, d] -> [B, N, D]."""

@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 
 import paddle
 import paddle.nn.functional as F
@@ -62,9 +63,10 @@ def differentiated_once(first: paddle.Tensor, *others: paddle.Tensor) -> bool:
     return trained and first.ndim > 2 and _full_precision(first, *others)
 
 
-def _full_precision(first: paddle.Tensor, *others: paddle.Tensor) -> bool:
-    full = first.dtype in (paddle.float32, paddle.float64) and 0 not in first.shape
-    return full and all(tensor.dtype == first.dtype for tensor in others)
+def _full_precision(*tensors: paddle.Tensor) -> bool:
+    # no closure over an argument, here and below: the default tracer of Paddle 3.0 gives such functions a cell for it
+    dtypes = {tensor.dtype for tensor in tensors}
+    return dtypes in ({paddle.float32}, {paddle.float64}) and 0 not in tensors[0].shape
 
 
 class Linear(nn.Linear):
@@ -129,14 +131,14 @@ def _affine(x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor) -> pad
 
 @paddle.jit.not_to_static
 def _normalise(x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor, epsilon: float) -> paddle.Tensor:
-    shape = x.shape[-1:]
-
-    def again(x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor) -> paddle.Tensor:
-        return F.layer_norm(x, shape, weight, bias, epsilon)
-
+    again = partial(_layer_norm, epsilon=epsilon)
     y = _Normalise.apply([x, weight, bias], epsilon).reshape(x.shape)
     # clones, since an optimizer may change the parameters before the gradient is asked for
     return _Origin(again, x, weight.clone(), bias.clone()).mark(y)
+
+
+def _layer_norm(x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor, epsilon: float) -> paddle.Tensor:
+    return F.layer_norm(x, x.shape[-1:], weight, bias, epsilon)
 
 
 @paddle.jit.not_to_static
@@ -249,7 +251,7 @@ class _Normalise(PyLayer):
         x, weight, bias = inputs
         _keep(ctx, x, weight)
         ctx.epsilon = epsilon
-        return F.layer_norm(x, x.shape[-1:], weight, bias, epsilon).reshape([-1, x.shape[-1]])
+        return _layer_norm(x, weight, bias, epsilon).reshape([-1, x.shape[-1]])
 
     @staticmethod
     def backward(ctx: PyLayerContext, dy: paddle.Tensor) -> list[paddle.Tensor]:
