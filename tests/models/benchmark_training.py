@@ -2,10 +2,10 @@
 
     python tests/models/benchmark_training.py [--timm PYTHON] [--rounds 5] [--batch 8] [--threads 2] [--static]
 
-A step is forward, cross-entropy, backward and AdamW in float32, in vitlib within `single_backward`. Every candidate lives in a process of its own, all of
-them wait while one takes a few steps, turns alternate, and medians of the steps are printed. `peak` is the highest
-resident memory of the process during the steps less what it held before the model was built; `state` is what
-parameters, their gradients and the two moments of AdamW take of it.
+A step is forward, cross-entropy, backward and AdamW in float32, in vitlib within `single_backward`. Every candidate
+lives in a process of its own, all of them wait while one takes a few steps, turns alternate, and medians of the steps
+are printed. `peak` is the highest resident memory of the process during the steps less what it held before the model
+was built.
 """
 
 import argparse

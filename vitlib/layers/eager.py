@@ -1,10 +1,10 @@
 """What is quicker, or takes less memory, in eager mode on a CPU; everywhere else it is Paddle's own.
 
-There Paddle adds a bias in a second pass, sums a bias' gradient over the tokens by a slow reduction, and differentiates
-GELU and LayerNorm by slow kernels. Here a bias is part of the product, sums are products with a vector of ones, which
-the matrix library does quickly, and in a block of `single_backward` GELU's gradient is made in pieces that fit into the
-processor's cache, and what takes little time to compute again is not kept for the gradient: the weights of attention
-(FlashAttention's trade, arXiv 2205.14135), and outputs of `gelu` and `LayerNorm` that went into a `Linear`.
+There Paddle adds a bias in a second pass and sums its gradient over the tokens by a slow reduction. Here a bias is part
+of the product, and the sum a product with a vector of ones, which the matrix library does quickly.
+
+In a block of `single_backward`, what takes little time to compute again is not kept for the gradient: the weights of
+attention (FlashAttention's trade, arXiv 2205.14135), and outputs of `gelu` and `LayerNorm` that went into a `Linear`.
 
 Paddle's LayerNorm (3.0 to 3.3) on a CPU leaves the weight out of the input's gradient where the weight is frozen. Not
 so here, in eager mode.
@@ -30,9 +30,10 @@ _SINGLE_BACKWARD = ContextVar("vitlib_single_backward", default=False)
 
 @contextmanager
 def single_backward(enabled: bool = True) -> Iterator[None]:
-    """What a model computes in this block will be differentiated once: on a CPU, quicker and in less memory.
+    """What a model computes in this block will be differentiated once, so that on a CPU it can keep less for that.
 
-    For a loop with one `loss.backward()`, such as `TrainingStep`'s; the backward pass itself may come after the block.
+    For a loop with one `loss.backward()`, or around a call of `TrainingStep`; the backward pass may come after the
+    block. It takes a third less memory and some more time (README has figures), and makes `set_recompute` quicker.
     Paddle's PyLayer, which this rests on, does not survive a second pass: after `backward(retain_graph=True)` another
     backward ends the process. Values that are set past autograd between the two passes (`set_value`) go unnoticed.
     Accelerators, and graphs that are not run eagerly, are as without it. With enabled=False, a block within such a
@@ -89,7 +90,7 @@ class Linear(nn.Linear):
 
 
 class LayerNorm(nn.LayerNorm):
-    """`paddle.nn.LayerNorm`, quicker in a block of `single_backward`: [..., D] -> [..., D]."""
+    """`paddle.nn.LayerNorm`, [..., D] -> [..., D], whose output a `Linear` need not keep: see `single_backward`."""
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         if not eager_on_cpu() or not paddle.is_grad_enabled() or x.stop_gradient or self.weight is None:
@@ -104,7 +105,7 @@ class LayerNorm(nn.LayerNorm):
 
 
 def gelu(x: paddle.Tensor) -> paddle.Tensor:
-    """`paddle.nn.functional.gelu`, x·Φ(x), quicker in a block of `single_backward`: any shape."""
+    """`paddle.nn.functional.gelu`, x·Φ(x), of any shape, which a `Linear` need not keep: see `single_backward`."""
     return _gelu(x) if differentiated_once(x) else F.gelu(x)
 
 

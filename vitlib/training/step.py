@@ -10,7 +10,6 @@ from typing import Any
 import paddle
 from paddle import nn
 
-from ..layers import single_backward
 from .ema import ExponentialMovingAverage
 from .param_groups import trained_parameters
 
@@ -94,7 +93,7 @@ class TrainingStep:
             raise RuntimeError("the model is in evaluation mode; call model.train() before training goes on")
         last = self._pending + 1 == self.accumulate
         with self._unsynchronised(last):
-            with self._mixed_precision(), single_backward():
+            with self._mixed_precision():
                 self.outputs = self.model(images)
                 loss = self.loss(self.outputs, *targets) + self._unused(self.outputs)
             share = loss / self.accumulate
