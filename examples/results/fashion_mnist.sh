@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The runs of README's table on Fashion-MNIST, from the folder examples: bash results/fashion_mnist.sh FILE.npz RUNS
 set -euo pipefail
-data=$2/data runs=$2 teachers=$2 python=${PYTHON:-python}
+data=$2/data runs=$2 python=${PYTHON:-python}
 [ -d "$data" ] || $python fashion_mnist_folder.py "$1" "$data"
 common="--clip 1 --scale 0.7 --augment none --erasing 0 --mixup 0 --cutmix 0 --test --threads 1"
 student_options="--epochs 4 --batch-size 32 --lr 1e-3 --warmup-epochs 0.2

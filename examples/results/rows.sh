@@ -1,21 +1,13 @@
 # The students of a table, of one seed; sourced by clothing10.sh and fashion_mnist.sh, which set data, runs, python,
-# common, student_options, and the folder of the teachers.
-student() { # ROW OPTIONS...
-    $python train_deit.py "$data" --output "$runs/$1-seed$seed" --seed "$seed" $common $student_options "${@:2}"
+# common and student_options.
+student() { # ROW MODEL OPTIONS...
+    $python train_deit.py "$data" --output "$runs/$1-seed$seed" --seed "$seed" $common --model "$2" $student_options "${@:3}"
 }
-
-none() { student none --model deit_tiny_patch16_224; }
-
-distilled() { # ROW TOKEN OPTIONS...
-    student "$1" --model "deit_tiny_$2patch16_224" --teacher "$teachers/teacher-seed$seed" \
-        --teacher-cache "$runs/cache" "${@:3}"
-}
-
-hard_token() { distilled hard-token distilled_; }
 
 students() {
-    none
-    distilled soft distilled_ --distillation soft --alpha 0.1
-    distilled hard-no-token ""
-    hard_token
+    local teacher=(--teacher "$runs/teacher-seed$seed" --teacher-cache "$runs/cache")
+    student none deit_tiny_patch16_224
+    student soft deit_tiny_distilled_patch16_224 "${teacher[@]}" --distillation soft --alpha 0.1
+    student hard-no-token deit_tiny_patch16_224 "${teacher[@]}"
+    student hard-token deit_tiny_distilled_patch16_224 "${teacher[@]}"
 }
