@@ -26,6 +26,7 @@ from vitlib.training import (
     Run,
     SoftTargetCrossEntropy,
     TrainingStep,
+    final_logits,
     param_groups,
     warmup_cosine,
 )
@@ -102,11 +103,6 @@ def load_model(arguments, classes):
     return model
 
 
-def joint(outputs):
-    """What the model says: of two heads the mean."""
-    return (outputs[0] + outputs[1]) / 2 if isinstance(outputs, tuple) else outputs
-
-
 def mixing(arguments, num_classes):
     """Mixup and CutMix, without label smoothing, which the loss does; None for neither."""
     if not (arguments.mixup or arguments.cutmix):
@@ -128,7 +124,7 @@ def make_step(arguments, model, network, steps_per_epoch):
     loss = SoftTargetCrossEntropy(arguments.label_smoothing)
     return TrainingStep(
         network,
-        lambda outputs, targets: loss(joint(outputs), targets),
+        lambda outputs, targets: loss(final_logits(outputs), targets),
         paddle.optimizer.AdamW(schedule, parameters=groups),
         accumulate=arguments.accumulate,
         clip_norm=arguments.clip or None,
@@ -185,7 +181,7 @@ def train(arguments):
         for images, labels, _, _ in run.batches(data.batches()):
             images, targets = data.mix(images, labels)
             value = step(images, targets)
-            run.log.step(value, int((joint(step.outputs).argmax(-1) == labels).sum()), len(labels))
+            run.log.step(value, int((final_logits(step.outputs).argmax(-1) == labels).sum()), len(labels))
         run.end_epoch({"validation": data.evaluate(model)})
 
     if step.ema is not None:

@@ -29,11 +29,12 @@ from vitlib.training import (
     Run,
     Teacher,
     TrainingStep,
+    final_logits,
     load_run,
     param_groups,
+    read_record,
     warmup_cosine,
 )
-from vitlib.training.run import read_record
 
 # Between a run and its resumption
 MAY_CHANGE = {"data", "output", "workers", "threads", "save_every", "test", "teacher_cache"}
@@ -168,13 +169,6 @@ class RememberedTeacher:
         return paddle.to_tensor(np.array(known))
 
 
-def answer(outputs):
-    """What the model says: of a DeiT's heads the mean, as in evaluation; of a convnet with auxiliary ones the first."""
-    if isinstance(outputs, vitlib.DeiTLogits):
-        return (outputs.logits + outputs.distillation_logits) / 2
-    return outputs[0] if isinstance(outputs, (tuple, list)) else outputs
-
-
 def training_transform(arguments, preprocess):
     return TrainTransform.from_preprocess(
         preprocess,
@@ -260,7 +254,7 @@ def train(arguments):
         for images, labels, _, _ in run.batches(data.batches()):
             images, targets = data.mix(images, labels)
             value = step(images, targets, *([ask(images, data.batch_number)] if teacher else []))
-            run.log.step(value, int((answer(step.outputs).argmax(-1) == labels).sum()), len(labels))
+            run.log.step(value, int((final_logits(step.outputs).argmax(-1) == labels).sum()), len(labels))
         run.end_epoch({"validation": data.evaluate(model)})
 
     if step.ema is not None:

@@ -8,7 +8,7 @@ from PIL import Image
 
 import vitlib
 from vitlib.images import ImageFolder
-from vitlib.training import DistillationLoss, EpochSampler, Teacher, TeacherLogits
+from vitlib.training import DistillationLoss, EpochSampler, Teacher, TeacherLogits, final_logits
 
 
 class Convolutional(paddle.nn.Layer):
@@ -180,3 +180,10 @@ def test_files_and_arrays_that_hold_no_logits_are_refused(tmp_path):
         TeacherLogits.load(whole).attach(range(5))
     with refused(ValueError, "empty"):
         TeacherLogits.compute(lambda x: x, [])
+
+
+def test_what_a_model_says_is_the_mean_of_distilled_heads_and_the_first_of_others():
+    heads = paddle.to_tensor([[1.0, 0.0]]), paddle.to_tensor([[0.0, 3.0]])
+    assert final_logits(vitlib.DeiTLogits(*heads)).tolist() == [[0.5, 1.5]]
+    assert final_logits(list(heads)) is heads[0]  # auxiliary classifiers, such as GoogLeNet's
+    assert final_logits(heads[1]) is heads[1]

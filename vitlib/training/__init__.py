@@ -24,13 +24,13 @@ from .losses import BinaryCrossEntropy, SoftTargetCrossEntropy
 from .parallel import average_batch_norm
 from .param_groups import param_groups
 from .random_states import random_states, set_random_states
-from .run import Run, load_run
+from .run import Run, load_run, read_record
 from .run_log import RunLog
 from .sampler import EpochSampler
 from .schedule import warmup_cosine
 from .state_file import CheckpointError
 from .step import TrainingStep
-from .teacher import Teacher, TeacherLogits
+from .teacher import Teacher, TeacherLogits, final_logits
 from .training_state import restore_training_state, training_state
 
 __all__ = [
@@ -50,9 +50,11 @@ __all__ = [
     "TrainingStep",
     "average_batch_norm",
     "evaluate",
+    "final_logits",
     "load_run",
     "param_groups",
     "random_states",
+    "read_record",
     "restore_training_state",
     "set_random_states",
     "training_state",
