@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -177,6 +178,9 @@ def _load(dataset: ImageFolder, sampler: Iterable[list[Any]], num_workers: int) 
     import paddle  # here, so that reading folders does without it
 
     if num_workers:
+        # A worker forks, and where it happens to collect what is left of an earlier loader, whose threads it does not
+        # have, it waits for them for ever (Paddle 3.0)
+        gc.collect()
         yield from paddle.io.DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=num_workers)
         return
     for keys in sampler:
