@@ -9,7 +9,7 @@ import pytest
 
 import vitlib
 from vitlib.weights import write_safetensors
-from vitlib.weights.patches import convert_channels, resize_patches
+from vitlib.weights.patch_kernel import convert_channels, resize_patches
 
 HERE = pathlib.Path(__file__).parent / "checkpoints"
 EXPECTED = np.load(HERE / "expected.npz")
@@ -270,7 +270,7 @@ FILES = ("timm.safetensors", "huggingface_deit/model.safetensors", "google.npz",
 @pytest.mark.parametrize("name", FILES)
 def test_damaged_state_is_loaded_or_refused_by_a_weights_error_that_leaves_the_model_alone(name, damage):
     from vitlib.weights import open_weights
-    from vitlib.weights.fit import ALLOWANCES
+    from vitlib.weights.match import ALLOWANCES
 
     with open_weights(HERE / name) as file:
         good = {key: np.array(file.read(key)) for key in file}

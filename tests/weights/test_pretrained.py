@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 import vitlib
+from vitlib.hub.download import DownloadError
+from vitlib.models.published import published
 from vitlib.weights import source
-from vitlib.weights.download import DownloadError
-from vitlib.weights.published import published
 
 HERE = pathlib.Path(__file__).parent / "checkpoints"
 
@@ -28,7 +28,7 @@ def hub(monkeypatch, tmp_path):
         vitlib.save_weights(served[repo_id], directory / "model.safetensors")
         return directory
 
-    monkeypatch.setattr("vitlib.weights.hub.fetch_hub", fetch)
+    monkeypatch.setattr("vitlib.hub.huggingface.fetch_hub", fetch)
     monkeypatch.setattr(source, "download", lambda url: (_ for _ in ()).throw(DownloadError(f"{url}: no network")))
     return served
 

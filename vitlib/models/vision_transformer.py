@@ -13,8 +13,8 @@ from ..layers import EncoderBlock, LayerNorm, PatchEmbed, resample_positions, si
 from ..layers.initialization import attr, linear
 from ..layers.recompute import recompute
 from .config import ViTConfig
+from .editing import Surgery, is_int
 from .pickling import Copyable
-from .surgery import Surgery, is_int
 
 
 class VisionTransformer(Surgery, Copyable, nn.Layer):

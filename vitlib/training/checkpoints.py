@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from ..weights.atomic import TEMPORARY_PREFIX, TEMPORARY_SUFFIX
+from ..checkpoint.atomic import TEMPORARY_PREFIX, TEMPORARY_SUFFIX
 from .state_file import CheckpointError, read_state, write_state
 
 _NAME = re.compile(r"step-(\d{8,})\.safetensors")

@@ -15,9 +15,9 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from ..checkpoint.atomic import write_atomically
 from ..images import ImageError
 from ..models import VisionTransformer, ViTConfig
-from ..weights.atomic import write_atomically
 from .checkpoints import Checkpoints
 from .evaluate import Evaluation
 from .parallel import sum_over_processes, unwrapped

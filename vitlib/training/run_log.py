@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..weights.atomic import write_atomically
+from ..checkpoint.atomic import write_atomically
 from .parallel import sum_over_processes
 
 _SMOOTHING = 0.98  # of loss and accuracy in the bar: about the last fifty steps

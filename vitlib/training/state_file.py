@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ..weights.atomic import write_atomically
-from ..weights.writers import SAFETENSORS_CODES
+from ..checkpoint.atomic import write_atomically
+from ..checkpoint.writers import SAFETENSORS_CODES
 
 _DTYPES = {code: np.dtype(name).newbyteorder("<") for name, code in SAFETENSORS_CODES.items()}
 _BEFORE_DIGEST = b'{"__metadata__":{"sha256":"'

@@ -11,9 +11,9 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from ..checkpoint.atomic import write_atomically
 from ..images import Preprocess
 from ..models import DeiTLogits
-from ..weights.atomic import write_atomically
 from .parallel import unwrapped
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from .atomic import write_atomically
-from .errors import WeightsError
-from .formats import WeightsFile, open_weights
+from ..checkpoint import WeightsFile, open_weights
+from ..checkpoint.atomic import write_atomically
+from ..checkpoint.errors import WeightsError
+from ..checkpoint.writers import write_npz, write_pdparams, write_safetensors
 from .load import from_pretrained, load_weights
 from .report import LoadReport
 from .save import save_weights
-from .writers import write_npz, write_pdparams, write_safetensors
 
 __all__ = [
     "LoadReport",

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..checkpoint.errors import WeightsError, quoted
 from .dialects import Dialect, recognise
-from .errors import WeightsError, quoted
 
 _LINEAR = re.compile(r"(^|\.)(qkv|attn\.proj|fc1|fc2|head|head_dist|pre_logits\.fc)\.weight$")
 _SCANNED = "Transformer/encoderblock/"

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import paddle
 
+from ..checkpoint.errors import WeightsError
+from ..hub.class_names import class_names
 from ..models import DeiT, VisionTransformer, ViTConfig
-from .assign import assign_all, parallel
 from .canonical import canonical
-from .class_names import class_names
 from .dialects import NAMES
-from .errors import WeightsError
-from .fit import ALLOWANCES, Plan, fold_blocks, make_plan
-from .habits import NUMERICS, contradictions, take_numerics, take_preprocess
-from .infer import check_config, infer_options, told_grid
+from .fill import assign_all, parallel
+from .infer_config import check_config, infer_options, told_grid
+from .match import ALLOWANCES, Plan, fold_blocks, make_plan
+from .numerics import NUMERICS, contradictions, take_numerics, take_preprocess
 from .report import LoadReport
 from .source import WeightSource, open_published, open_source
 

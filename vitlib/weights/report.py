@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .fit import fold_blocks
+from .match import fold_blocks
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from ..checkpoint.atomic import write_atomically
+from ..checkpoint.errors import WeightsError
+from ..checkpoint.writers import write_npz, write_pdparams, write_safetensors
 from ..images import Preprocess
 from ..layers.encoder_block import hidden_width
 from ..layers.patch_embed import to_pair
 from ..models import DeiT, VisionTransformer
-from .atomic import write_atomically
 from .canonical import from_vitlib
 from .dialects import FACEBOOK, GOOGLE, HUGGINGFACE, TORCHVISION, Dialect
-from .errors import WeightsError
-from .writers import write_npz, write_pdparams, write_safetensors
 
 Arrays = dict[str, Callable[[], np.ndarray]]
 

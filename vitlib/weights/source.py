@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from .download import DownloadError, download
-from .errors import WeightsError, quoted
-from .formats import open_weights
-from .published import Published, published
-from .source_config import SourceConfig, read_configs
+from ..checkpoint import open_weights
+from ..checkpoint.errors import WeightsError, quoted
+from ..hub.download import DownloadError, download
+from ..models.published import Published, published
+from .config_files import SourceConfig, read_configs
 
 # What a directory's weights are called, in the order of preference.
 _FILES = (
@@ -86,7 +86,7 @@ def open_source(source: Any) -> WeightSource:
     if isinstance(source, Mapping):
         return WeightSource("the given dict", "dict", _Arrays(source), SourceConfig())
     if isinstance(source, str) and source.startswith("hf:"):
-        from .hub import fetch_hub
+        from ..hub.huggingface import fetch_hub
 
         repo_id, _, revision = source[3:].partition("@")
         source = fetch_hub(repo_id, revision=revision or None)

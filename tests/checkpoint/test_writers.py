@@ -1,0 +1,255 @@
+"""Weight files appear whole or not at all, and say what they were given."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from vitlib.checkpoint.atomic import TEMPORARY_PREFIX, TEMPORARY_SUFFIX
+from vitlib.checkpoint import open_weights, write_atomically, write_npz, write_pdparams, write_safetensors
+
+ROOT = Path(__file__).parents[2]
+ARRAYS = {
+    "half": np.array([0.5, 65504], np.float16),
+    "weight": np.arange(600, dtype=np.float32).reshape(20, 30),
+    "transposed": np.arange(6, dtype=np.float64).reshape(2, 3).T,
+    "foreign": np.arange(4, dtype=">i4"),
+    "scalar": np.array(7),
+    "empty": np.zeros((0, 3), np.float32),
+    "flag": np.array([True]),
+}
+WRITERS = {"safetensors": write_safetensors, "npz": write_npz, "pdparams": write_pdparams}
+
+
+@pytest.mark.parametrize("as_functions", [False, True])
+@pytest.mark.parametrize("kind", WRITERS)
+def test_what_is_written_is_read_again(tmp_path: Path, kind: str, as_functions: bool) -> None:
+    given: dict[str, Any] = {n: (lambda a=a: a) for n, a in ARRAYS.items()} if as_functions else ARRAYS
+    WRITERS[kind](tmp_path / "file", given)
+    with open_weights(tmp_path / "file") as weights:
+        assert weights.format == kind
+        assert set(weights) == set(ARRAYS)
+        for name, array in ARRAYS.items():
+            assert weights.spec(name) == (array.shape, array.dtype.name)
+            np.testing.assert_array_equal(weights.read(name), array)
+
+
+def test_safetensors_reads_what_is_written(tmp_path: Path) -> None:
+    write_safetensors(tmp_path / "file", ARRAYS, {"format": "np", "note": "é"})
+    arrays = safetensors.numpy.load_file(tmp_path / "file")
+    assert set(arrays) == set(ARRAYS)
+    for name, array in ARRAYS.items():
+        np.testing.assert_array_equal(arrays[name], array)
+    with safetensors.safe_open(tmp_path / "file", "np") as file:
+        assert file.metadata() == {"format": "np", "note": "é"}
+
+
+def test_numpy_reads_what_is_written(tmp_path: Path) -> None:
+    write_npz(tmp_path / "w.npz", {"Transformer/encoder_norm/scale": ARRAYS["weight"]})
+    with np.load(tmp_path / "w.npz") as file:
+        np.testing.assert_array_equal(file["Transformer/encoder_norm/scale"], ARRAYS["weight"])
+
+
+def test_paddle_reads_what_is_written(tmp_path: Path) -> None:
+    paddle = pytest.importorskip("paddle")
+    bits = np.array([0x3F80, 0xC000], np.uint16)  # 1 and -2 in bfloat16
+    write_pdparams(tmp_path / "w.pdparams", {"weight": ARRAYS["weight"], "lazy": lambda: ARRAYS["half"], "bits": bits})
+    state = paddle.load(str(tmp_path / "w.pdparams"))
+    np.testing.assert_array_equal(state["weight"].numpy(), ARRAYS["weight"])
+    np.testing.assert_array_equal(state["lazy"].numpy(), ARRAYS["half"])
+    np.testing.assert_array_equal(state["bits"].astype("float32").numpy(), [1, -2])
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_equal_weights_make_equal_files(tmp_path: Path, kind: str) -> None:
+    for name in ("a", "b"):
+        WRITERS[kind](tmp_path / name, ARRAYS)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("value", [np.ones(2, np.complex64), np.array([{}], object), [1.0], lambda: "text"])
+def test_what_is_no_array_of_numbers_is_refused_and_the_old_file_stays(tmp_path: Path, kind: str, value: Any) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    with pytest.raises((ValueError, TypeError), match="'w'"):
+        WRITERS[kind](tmp_path / "file", {"a": np.ones(3), "w": value})
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_safetensors_metadata_must_be_strings(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="strings by strings"):
+        write_safetensors(tmp_path / "file", ARRAYS, {"epoch": 3})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_functions_are_called_one_after_the_other_and_their_arrays_let_go(tmp_path: Path, kind: str) -> None:
+    code = f"""
+import numpy as np, re, sys
+from vitlib.checkpoint import write_{kind} as write
+# Not getrusage: its peak is inherited from the process that started this one
+peak = lambda: 1024 * int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1])
+before = peak()
+write(sys.argv[1], {{str(i): lambda i=i: np.full(4 << 20, i, np.float32) for i in range(12)}})
+print(peak() - before)
+"""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("needs /proc")
+    growth = int(python(code, tmp_path / "file").stdout)
+    # 12 arrays of 16 MiB; one of them, and for a pickle its bytes beside
+    assert growth < 80 << 20
+
+
+# write_atomically
+
+
+def python(code: str, *arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=check)
+
+
+def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with write_atomically(path) as file:
+        file.write(b"new")
+        file.flush()
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: type[BaseException]) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+
+    def fail() -> None:
+        with write_atomically(tmp_path / "file") as file:
+            file.write(b"new")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_killed_writer_leaves_the_old_file_and_a_recognisable_rest(tmp_path: Path, kind: str) -> None:
+    code = f"""
+import numpy as np, sys, time
+from vitlib.checkpoint import write_{kind} as write
+def slow():
+    print("writing", flush=True)
+    time.sleep(60)
+write(sys.argv[1], {{"first": np.ones(1 << 20), "second": slow}})
+"""
+    (tmp_path / "file").write_bytes(b"old")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code, str(tmp_path / "file")]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"writing\n"
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    assert (tmp_path / "file").read_bytes() == b"old"
+    (rest,) = set(os.listdir(tmp_path)) - {"file"}
+    assert rest.startswith(TEMPORARY_PREFIX)
+    assert rest.endswith(TEMPORARY_SUFFIX)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_full_disk_raises_the_system_s_error_and_leaves_the_old_file(tmp_path: Path, kind: str) -> None:
+    code = f"""
+import numpy as np, resource, signal, sys
+from vitlib.checkpoint import write_{kind} as write
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+try:
+    write(sys.argv[1], {{"w": np.ones(1 << 20)}})
+except OSError as error:
+    print(error.errno)
+"""
+    (tmp_path / "file").write_bytes(b"old")
+    result = python(code, tmp_path / "file")
+    assert result.stdout.strip() == "27"  # EFBIG, which such a limit gives in place of ENOSPC
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_failing_sync_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "file").write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_safetensors(tmp_path / "file", ARRAYS)
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a umask")
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_a_new_file_has_the_rights_that_the_umask_leaves(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        write_npz(tmp_path / "file", ARRAYS)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o666 & ~mask
+
+
+def test_a_link_is_kept_and_its_target_replaced(tmp_path: Path) -> None:
+    (tmp_path / "target").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("target")
+    with write_atomically(tmp_path / "link") as file:
+        file.write(b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_bytes() == b"new"
+
+
+def test_a_directory_is_not_replaced(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError), write_atomically(tmp_path):
+        pass
+
+
+def test_a_missing_directory_is_reported_as_the_system_does(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), write_atomically(tmp_path / "absent" / "file"):
+        pass
+
+
+def test_readers_see_the_old_or_the_new_file_and_never_a_part(tmp_path: Path) -> None:
+    code = """
+import numpy as np, sys
+from vitlib.checkpoint import write_safetensors
+while True:
+    for value in (1, 2):
+        write_safetensors(sys.argv[1], {"w": np.full(1 << 16, value, np.float32)})
+"""
+    write_safetensors(tmp_path / "file", {"w": np.zeros(1 << 16, np.float32)})
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "file")], env=environment) as process:
+        try:
+            seen, end = set(), time.monotonic() + 20
+            while len(seen) < 3 and time.monotonic() < end:
+                with open_weights(tmp_path / "file") as weights:
+                    values = set(np.unique(weights.read("w")))
+                assert len(values) == 1
+                seen |= values
+        finally:
+            process.kill()
+    assert len(seen) > 1

@@ -1,0 +1,144 @@
+"""What a reader knows of one tensor before reading it, and how its bytes become an array."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .errors import WeightsError, quoted
+
+NUMPY_CODES = {
+    "bool": "b1",
+    "uint8": "u1",
+    "uint16": "u2",
+    "uint32": "u4",
+    "uint64": "u8",
+    "int8": "i1",
+    "int16": "i2",
+    "int32": "i4",
+    "int64": "i8",
+    "float16": "f2",
+    "float32": "f4",
+    "float64": "f8",
+    "bfloat16": "u2",  # NumPy has no such type: the bits are read as integers and widened
+}
+CODE_NAMES = {code: name for name, code in NUMPY_CODES.items() if name != "bfloat16"}
+
+MAX_DIMENSIONS = 32  # of NumPy 1.x
+MAX_TENSORS = 20_000  # a Vision Transformer of a billion parameters has about 1,000
+SLACK = 32 << 20  # what a tensor may hold beyond its file's size: expanded views, deflated members
+MAX_REUSE = 4  # how many times the bytes of a file may be used on average, by shared storages or compression
+
+
+@dataclass
+class Source:
+    """One mapped file: what readers work on.
+
+    `view` is a read-only window on the whole file; arrays made from it keep the mapping alive by themselves.
+    """
+
+    path: str
+    view: memoryview
+
+    @property
+    def size(self) -> int:
+        return len(self.view)
+
+    @property
+    def name(self) -> str:
+        return os.path.basename(self.path)
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor of a file: its shape and dtype as stored, and a function that reads it.
+
+    `problem` is a sentence when such a tensor cannot be given as an array (complex, float8, quantised, sparse ...).
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    load: Callable[[], np.ndarray]
+    problem: str = ""
+
+
+@dataclass
+class Contents:
+    """What a format's reader found in a file, names as in the file."""
+
+    format: str
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str] = field(default_factory=dict)
+    wrapper: list[str] = field(default_factory=list)
+    extras: list[str] = field(default_factory=list)
+
+
+def item_size(dtype: str) -> int:
+    """Bytes per element of a readable dtype."""
+    return int(NUMPY_CODES[dtype][1])
+
+
+def unreadable(shape: tuple[int, ...], dtype: str, problem: str) -> Tensor:
+    """A tensor that has a name and a shape but cannot be read, for the reason given."""
+
+    def refuse() -> np.ndarray:
+        raise WeightsError(problem)
+
+    return Tensor(shape, dtype, refuse, problem)
+
+
+def checked_shape(shape: object) -> tuple[int, ...]:
+    """`shape` from a file as a tuple of sensible ints; raises `WeightsError` on anything else."""
+    if not isinstance(shape, (tuple, list)) or len(shape) > MAX_DIMENSIONS:
+        raise WeightsError(f"declares a tensor shape that is not a tuple of at most {MAX_DIMENSIONS} sizes")
+    for size in shape:
+        if type(size) is not int or not 0 <= size < 2**48:
+            raise WeightsError("declares a tensor whose shape holds something else than sizes")
+    if math.prod(max(size, 1) for size in shape) >= 2**56:
+        raise WeightsError("declares a tensor larger than any memory")
+    return tuple(shape)
+
+
+def dense_array(
+    data: memoryview, dtype: str, shape: tuple[int, ...], *, fortran: bool = False, big_endian: bool = False
+) -> np.ndarray:
+    """A contiguous tensor from exactly its bytes: a read-only view, or for bfloat16 and foreign byte order a copy."""
+    expected = math.prod(shape) * item_size(dtype)
+    if len(data) != expected:
+        raise WeightsError(f"holds {len(data):,} bytes for a tensor of {expected:,}")
+    code = (">" if big_endian else "<") + NUMPY_CODES[dtype]
+    array = np.ndarray(shape, code, buffer=data, order="F" if fortran else "C")
+    return native(array, dtype)
+
+
+def native(array: np.ndarray, dtype: str) -> np.ndarray:
+    """Widens bfloat16 bits to float32 and brings foreign byte order home; everything else stays the view it is."""
+    if dtype == "bfloat16":
+        wide = array.astype(np.uint32)
+        np.left_shift(wide, np.uint32(16), out=wide)  # an operator would not do for NumPy 1 and no dimensions
+        array = wide.view(np.float32)
+    elif not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    array.flags.writeable = False
+    return array
+
+
+def refuse_unreadable(tensors: dict[str, Tensor], file_size: int) -> None:
+    """Raises one sentence when a weight cannot be read or all together are too much, so that it shows at opening."""
+    bad = [name for name, tensor in tensors.items() if tensor.problem]
+    if bad:
+        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+        raise WeightsError(
+            f"holds the tensor {quoted(bad[0])}{more}, which {tensors[bad[0]].problem}",
+            way_out="Convert such tensors to float32 where the file was made, and save it again",
+        )
+    if len(tensors) > MAX_TENSORS:
+        raise WeightsError(f"names {len(tensors):,} tensors, more than the {MAX_TENSORS:,} that are read")
+    total = sum(math.prod(tensor.shape) * item_size(tensor.dtype) for tensor in tensors.values())
+    if total > MAX_REUSE * file_size + 8 * SLACK:
+        # Views that repeat values and members that unpack well are cheap to declare, thousands of times
+        raise WeightsError(f"declares {total:,} bytes of tensors in {file_size:,} bytes")

@@ -1,0 +1,1 @@
+"""An identifier in, a local file out: hubs and downloads; and the class names of published classifiers."""
