@@ -21,8 +21,8 @@ import pytest
 import safetensors.numpy
 from hostile_files import Calls, array_of_shape, torch_archive
 
-from vitlib.checkpoint import tensors as tensor_module
 from vitlib.checkpoint import WeightsError, open_weights
+from vitlib.checkpoint import tensors as tensor_module
 
 DATA = Path(__file__).parent / "data"
 ROOT = Path(__file__).parents[2]

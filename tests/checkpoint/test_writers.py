@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from vitlib.checkpoint.atomic import TEMPORARY_PREFIX, TEMPORARY_SUFFIX
 from vitlib.checkpoint import open_weights, write_atomically, write_npz, write_pdparams, write_safetensors
+from vitlib.checkpoint.atomic import TEMPORARY_PREFIX, TEMPORARY_SUFFIX
 
 ROOT = Path(__file__).parents[2]
 ARRAYS = {

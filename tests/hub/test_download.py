@@ -19,10 +19,10 @@ import pytest
 from file_server import FileServer, wait_until
 
 import vitlib
-from vitlib.hub.download import DownloadError, cached_path, default_cache_dir, download
-from vitlib.hub.file_lock import file_lock
 from vitlib.hub import download as module
 from vitlib.hub import http as transfer
+from vitlib.hub.download import DownloadError, cached_path, default_cache_dir, download
+from vitlib.hub.file_lock import file_lock
 
 BODY = np.random.default_rng(0).bytes(300_000)
 OTHER = np.random.default_rng(1).bytes(300_000)
