@@ -73,7 +73,7 @@ def test_a_checkpoint_goes_back_to_its_own_codebase_without_a_change(source, for
 
 @pytest.mark.parametrize("format", ["timm", "huggingface", "torchvision", "google", "paddleclas"])
 def test_exports_have_the_names_and_shapes_of_the_original_s_own_file(format, tmp_path):
-    from vitlib.weights import open_weights
+    from vitlib.checkpoint import open_weights
 
     originals = {
         "timm": "timm.safetensors",

@@ -34,7 +34,7 @@ class Surgery:
 
         Raises RuntimeError for a model without values, and OSError when the disk does.
         """
-        from ..weights.save import save_pretrained
+        from ..pretrained import save_pretrained
 
         save_pretrained(self, directory)
 
