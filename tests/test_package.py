@@ -110,7 +110,7 @@ def test_imports_point_one_way(path):
 
 
 def test_the_check_of_the_arrows_sees_relative_imports():
-    assert {"layers", "images"} <= imported(ROOT / "models" / "vision_transformer.py", at_module_level=True)
+    assert {"layers", "models"} <= imported(ROOT / "models" / "vision_transformer.py", at_module_level=True)
     assert "weights" in imported(ROOT / "pretrained.py", at_module_level=True)
 
 
