@@ -21,7 +21,7 @@ class Tensors(Protocol):
     """What `open_weights` gives: names with shapes, and arrays on demand."""
 
     def __iter__(self) -> Any: ...
-    def __getitem__(self, name: str) -> tuple[tuple[int, ...], str]: ...
+    def spec(self, name: str) -> tuple[tuple[int, ...], str]: ...
     def read(self, name: str) -> np.ndarray: ...
 
 
@@ -73,7 +73,7 @@ def canonical(file: Tensors, format: str, dialect: str = "auto") -> Canonical:
 
     Raises WeightsError when the names are of no known dialect, or one parameter is spelled twice or incompletely.
     """
-    parts = _unstack({name: Part(name, file[name][0]) for name in file})
+    parts = _unstack({name: Part(name, file.spec(name)[0]) for name in file})
     found = recognise(parts, format, dialect)
     if found is None:
         sample = ", ".join(quoted(name) for name in list(parts)[:6])

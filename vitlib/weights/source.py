@@ -40,7 +40,7 @@ class WeightSource:
     notes: tuple[str, ...] = ()
 
 
-class _Arrays(Mapping[str, tuple[tuple[int, ...], str]]):
+class _Arrays:
     """A dict of arrays or tensors, read as a weight file is. Raises WeightsError for what are no named real numbers."""
 
     def __init__(self, arrays: Mapping[str, Any]) -> None:
@@ -52,7 +52,7 @@ class _Arrays(Mapping[str, tuple[tuple[int, ...], str]]):
             if array.dtype.kind not in "fiub":
                 raise WeightsError(f"the given dict has {quoted(name)} of type {array.dtype}, expected real numbers")
 
-    def __getitem__(self, name: str) -> tuple[tuple[int, ...], str]:
+    def spec(self, name: str) -> tuple[tuple[int, ...], str]:
         return self.arrays[name].shape, str(self.arrays[name].dtype)
 
     def __iter__(self) -> Iterator[str]:
