@@ -12,23 +12,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from .atomic import write_atomically
+from .safetensors import SAFETENSORS_CODES
 
 Value = np.ndarray | Callable[[], np.ndarray]
 
-SAFETENSORS_CODES = {
-    "bool": "BOOL",
-    "uint8": "U8",
-    "uint16": "U16",
-    "uint32": "U32",
-    "uint64": "U64",
-    "int8": "I8",
-    "int16": "I16",
-    "int32": "I32",
-    "int64": "I64",
-    "float16": "F16",
-    "float32": "F32",
-    "float64": "F64",
-}
 _ENTRY_ROOM = 256  # bytes reserved for the description of one tensor beside its name
 
 
@@ -44,6 +31,12 @@ def write_safetensors(
 
     Raises ValueError for a dtype that the format does not know, and OSError as `write_atomically` does.
     """
+    with write_atomically(path) as file:
+        dump_safetensors(file, tensors, metadata)
+
+
+def dump_safetensors(file: BinaryIO, tensors: Mapping[str, Value], metadata: Mapping[str, str] | None = None) -> None:
+    """`write_safetensors` into an open file that is empty. The header begins with the metadata, in their order."""
     metadata = dict(metadata or {})
     if any(type(text) is not str for pair in metadata.items() for text in pair):
         raise ValueError("safetensors metadata are strings by strings")
@@ -54,24 +47,23 @@ def write_safetensors(
     header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
     room = sum(len(json.dumps(name)) + _ENTRY_ROOM for name in tensors) + len(json.dumps(header)) + 8
     room += -room % 8
-    with write_atomically(path) as file:
-        file.seek(8 + room)
-        start = 0
-        for name, value in _widest_first(tensors):
-            array = _array(name, value)
-            if array.dtype.name not in SAFETENSORS_CODES:
-                raise ValueError(f"{name!r} is {array.dtype.name}, which safetensors files do not hold")
-            end = start + array.nbytes
-            code = SAFETENSORS_CODES[array.dtype.name]
-            header[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": [start, end]}
-            _write_data(file, array)
-            start = end
-        text = json.dumps(header, separators=(",", ":")).encode()
-        if len(text) > room:
-            raise ValueError("a tensor has more dimensions than safetensors files are made for")
-        file.seek(0)
-        file.write(room.to_bytes(8, "little") + text.ljust(room))
-        file.seek(0, os.SEEK_END)
+    file.seek(8 + room)
+    start = 0
+    for name, value in _widest_first(tensors):
+        array = _array(name, value)
+        if array.dtype.name not in SAFETENSORS_CODES:
+            raise ValueError(f"{name!r} is {array.dtype.name}, which safetensors files do not hold")
+        end = start + array.nbytes
+        code = SAFETENSORS_CODES[array.dtype.name]
+        header[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": [start, end]}
+        _write_data(file, array)
+        start = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    if len(text) > room:
+        raise ValueError("a tensor has more dimensions than safetensors files are made for")
+    file.seek(0)
+    file.write(room.to_bytes(8, "little") + text.ljust(room))
+    file.seek(0, os.SEEK_END)
 
 
 def write_npz(path: str | os.PathLike[str], tensors: Mapping[str, Value]) -> None:
