@@ -19,6 +19,7 @@ from .models import (
 )
 
 if TYPE_CHECKING:
+    from .hub import DownloadError
     from .training import DistillationLoss, param_groups
     from .weights import LoadReport, WeightsError, from_pretrained, load_weights, save_weights
 
@@ -31,6 +32,7 @@ __all__ = [
     "DeiT",
     "DeiTLogits",
     "DistillationLoss",
+    "DownloadError",
     "EncoderBlock",
     "ImageError",
     "LoadReport",
@@ -65,6 +67,10 @@ def __getattr__(name: str) -> Any:
         from . import training
 
         return getattr(training, name)
+    if name == "DownloadError":
+        from .hub import DownloadError
+
+        return DownloadError
     if name in _FROM_WEIGHTS:
         from . import weights
 

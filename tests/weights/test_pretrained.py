@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import vitlib
-from vitlib.hub.download import DownloadError
+from vitlib.hub import DownloadError
 from vitlib.models.published import published
 from vitlib.weights import source
 

@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 
 from ..checkpoint.errors import WeightsError
-from ..hub.class_names import class_names
+from ..hub import class_names
 from ..models import DeiT, VisionTransformer, ViTConfig
 from .canonical import canonical
 from .dialects import NAMES

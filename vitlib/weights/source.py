@@ -12,7 +12,7 @@ import numpy as np
 
 from ..checkpoint import open_weights
 from ..checkpoint.errors import WeightsError, quoted
-from ..hub.download import DownloadError, download
+from ..hub import DownloadError, download
 from ..models.published import Published, published
 from .config_files import SourceConfig, read_configs
 
