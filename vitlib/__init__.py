@@ -20,7 +20,7 @@ from .models import (
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .hub.download import DownloadError
+    from .hub import DownloadError
     from .pretrained import create_model, from_pretrained, load_weights, save_weights
     from .training import DistillationLoss, param_groups
     from .weights import LoadReport, WeightsError
@@ -60,7 +60,7 @@ __all__ = [
 # Imported when first asked for (PEP 562): weights, hubs and training are many modules
 _LAZY = {
     "DistillationLoss": "training",
-    "DownloadError": "hub.download",
+    "DownloadError": "hub",
     "LoadReport": "weights",
     "WeightsError": "checkpoint",
     "create_model": "pretrained",

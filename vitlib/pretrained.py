@@ -42,6 +42,7 @@ def load_weights(
     *,
     dialect: str = "auto",
     allow: str | Iterable[str] = (),
+    part: str | None = None,
     source_grid: tuple[int, int] | None = None,
     assume: str = "report",
 ) -> LoadReport:
@@ -58,6 +59,8 @@ def load_weights(
         "extra" (tensors of no use to the model are left out), "missing" (parameters that the file lacks, as a
         subclass's own, keep their initial values), "architecture" (a config beside the weights that names another
         architecture or class does not count).
+    part: the weights to take out of a file with those of several models: a key ("model_ema") or a beginning of names
+        ("teacher" of "teacher.norm.weight").
     source_grid: (rows, columns) of the patches in the file's position table, where neither it nor a config tells.
     assume: "refuse" raises instead of assuming what names, shapes and config files leave open.
 
@@ -70,7 +73,7 @@ def load_weights(
     and DownloadError.
     """
     options = LoadOptions(dialect, allow, source_grid, assume)
-    return load_opened(_network(model), open_source(source), options)
+    return load_opened(_network(model), open_source(source, part), options)
 
 
 def from_pretrained(
@@ -79,22 +82,24 @@ def from_pretrained(
     model_class: type[VisionTransformer] | None = None,
     dialect: str = "auto",
     allow: str | Iterable[str] = (),
+    part: str | None = None,
     source_grid: tuple[int, int] | None = None,
     assume: str = "report",
     **overrides: Any,
 ) -> VisionTransformer:
     """A model from weights alone: the architecture comes from config files where there are any, else from the tensors.
 
-    source, dialect, allow, source_grid, assume: as in `load_weights`. model_class: build this subclass; required for a
-    directory that `save_pretrained` made of one. overrides: options of `ViTConfig`; `num_classes`, `img_size`,
-    `patch_size` and `in_chans` permit exactly that change of the weights.
+    source, dialect, allow, part, source_grid, assume: as in `load_weights`.
+    model_class: build this subclass; required for a directory that `save_pretrained` made of one.
+    overrides: options of `ViTConfig`; `num_classes`, `img_size`, `patch_size` and `in_chans` permit exactly that change
+        of the weights.
 
     The model comes with its preprocessing and labels, and `model.load_report` says what was inferred and assumed.
     Raises as `load_weights` does, and WeightsError when heads, image size or positions cannot be told (give
     `num_heads`, `img_size`, `pos_embed="none"`), and when the config names an architecture that is not ours.
     """
     options = LoadOptions(dialect, allow, source_grid, assume)
-    opened = open_source(source)
+    opened = open_source(source, part)
     config, opened = source_config(opened, options, overrides)
     model = _build_lazily(config, model_class)
     load_opened(model, opened, options.permitting(overrides), fixed=overrides)
@@ -107,6 +112,7 @@ def create_model(
     *,
     model_class: type[VisionTransformer] | None = None,
     allow: str | Iterable[str] = (),
+    part: str | None = None,
     source_grid: tuple[int, int] | None = None,
     assume: str = "report",
     **overrides: Any,
@@ -116,7 +122,7 @@ def create_model(
     pretrained: False or None for random weights; True for the preset's published ones (those of the tag, or timm's
         default tag); or a source of weights as in `load_weights`: a file, a directory, "hf:org/repo", a URL, a dict.
     model_class: build this subclass instead.
-    allow, source_grid, assume: as in `load_weights`.
+    allow, part, source_grid, assume: as in `load_weights`.
     overrides: options of `ViTConfig` to change; `num_classes`, `img_size`, `patch_size` and `in_chans` permit exactly
         that change of the weights.
 
@@ -128,7 +134,7 @@ def create_model(
     if pretrained is False or pretrained is None:
         return build_model(config, model_class)
     if pretrained is not True:
-        opened = open_source(pretrained)
+        opened = open_source(pretrained, part)
         model = _build_lazily(config, model_class)
         load_opened(model, opened, options, fixed=overrides)
         return model
@@ -141,7 +147,7 @@ def create_model(
     model = _build_lazily(config, model_class)
     load_opened(model, opened, options, fixed={"norm_eps", "activation", "position_resize", "preprocess", *overrides})
     if model.labels is None and "head.weight" in model.load_report.loaded:
-        from .hub.class_names import class_names
+        from .hub import class_names
 
         model.labels = class_names(model.config.num_classes)
     return model
@@ -185,43 +191,41 @@ def write_export(path: Path, export: Export) -> None:
             _WRITERS[export.container](weights, export.arrays)
 
 
-def open_source(source: Any) -> Opened:
+def open_source(source: Any, part: str | None = None) -> Opened:
     """Open weights without reading them: a file or directory, "hf:org/repo[@revision]", a URL, or {name: array}.
 
-    Raises WeightsError for what holds no weights, FileNotFoundError for a path that is not there, DownloadError.
+    part: as in `load_weights`. Raises WeightsError for what holds no weights, FileNotFoundError for a path that is not
+    there, DownloadError.
     """
+    config, notes = SourceConfig(), ()
     if isinstance(source, Mapping):
-        return _open_arrays(source)
-    path = _locate(source)
-    if path.is_dir():
-        directory, path = path, _weights_in(path)
-        return Opened(open_weights(path), _read_configs(directory))
-    if path.name not in _FILES:
-        return Opened(open_weights(path))
-    try:
-        return Opened(open_weights(path), _read_configs(path.parent))
-    except WeightsError as error:  # the file was asked for; what lies beside it may belong to something else
-        if error.path is not None and Path(error.path) == path:
-            raise
-        return Opened(open_weights(path), notes=(f"not used: {error}",))
-
-
-def _open_arrays(source: Mapping[str, Any]) -> Opened:
-    try:
-        return Opened(Arrays(source))
-    except WeightsError as error:
-        raise error.at(Arrays.path) from None
+        file = Arrays(source, part)
+    elif (path := _locate(source)).is_dir():
+        file, config = open_weights(_weights_in(path), part), _read_configs(path)
+    else:
+        file = open_weights(path, part)
+        if path.name in _FILES:
+            try:
+                config = _read_configs(path.parent)
+            except WeightsError as error:  # the file was asked for; its neighbour may belong to something else
+                notes = (f"not used: {error}",)
+    assumed = ()
+    if file.others and part is None:
+        assumed = (
+            f"the weights under {file.wrapper!r} are meant; part= takes {', '.join(map(repr, file.others[:6]))}",
+        )
+    return Opened(file, config, notes, assumed)
 
 
 def _locate(source: Any) -> Path:
     """The local path of a source; fetched where that is needed."""
     if isinstance(source, str) and source.startswith("hf:"):
-        from .hub.huggingface import fetch_hub
+        from .hub import fetch_hub
 
         repo_id, _, revision = source[3:].partition("@")
         return fetch_hub(repo_id, revision=revision or None)
     if isinstance(source, str) and source.startswith(("http://", "https://")):
-        from .hub.download import download
+        from .hub import download
 
         return download(source)
     if not isinstance(source, (str, os.PathLike)) or source == "":
@@ -271,7 +275,7 @@ def _open_published(name: str) -> tuple[Any, Opened]:
     Raises ValueError for a preset without published weights, DownloadError when no place answers, and ImportError when
     only the hub has them and its extra is missing.
     """
-    from .hub.download import DownloadError
+    from .hub import DownloadError
 
     row, failures = published(name), []
     for source in row.sources:

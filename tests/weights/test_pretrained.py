@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 
 import vitlib
-from vitlib.hub import download as download_module
-from vitlib.hub.download import DownloadError
+from vitlib.hub import DownloadError, downloads
 from vitlib.models.published import published
 
 HERE = pathlib.Path(__file__).parent / "checkpoints"
@@ -29,9 +28,7 @@ def hub(monkeypatch, tmp_path):
         return directory
 
     monkeypatch.setattr("vitlib.hub.huggingface.fetch_hub", fetch)
-    monkeypatch.setattr(
-        download_module, "download", lambda url: (_ for _ in ()).throw(DownloadError(f"{url}: no network"))
-    )
+    monkeypatch.setattr(downloads, "download", lambda url: (_ for _ in ()).throw(DownloadError(f"{url}: no network")))
     return served
 
 
@@ -86,7 +83,7 @@ def test_the_second_source_is_asked_when_the_first_does_not_answer(hub, monkeypa
             raise DownloadError(f"{asked}: 404")
         return path
 
-    monkeypatch.setattr(download_module, "download", download)
+    monkeypatch.setattr(downloads, "download", download)
     model = vitlib.create_model("deit_tiny_patch16_224", pretrained=True)
     assert model.load_report.dialect == "paddleclas"
     assert "not available" in str(model.load_report)

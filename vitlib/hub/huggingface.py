@@ -9,7 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from .download import DownloadError
+from .transfer import DownloadError
 
 _CONFIGS = ("config.json", "preprocessor_config.json")
 # One of these, the first that there is; data formats that cannot run code before those that could

@@ -8,33 +8,36 @@ from typing import Any
 import numpy as np
 
 from ..checkpoint.errors import WeightsError, quoted
+from ..checkpoint.find_state_dict import find_weights
 
 
 class Arrays:
     """Named arrays, or tensors of Paddle or PyTorch, with the interface of `checkpoint.WeightsFile`.
 
-    format: "paddle tensors" where the values are Paddle's, whose linear weights are [in, out], else "dict" with linear
-        weights [out, in] as in PyTorch.
+    Tables and prefixes around the weights are taken off as they are in files. format: "paddle tensors" where all values
+    are Paddle's, whose linear weights are [in, out], else "dict", with linear weights [out, in] as in PyTorch.
 
-    Raises WeightsError for what are no named real numbers.
+    Raises WeightsError for what holds no named real numbers, and when nothing is under `part`.
     """
 
     path = "the given dict"
-    metadata: Mapping[str, str] = {}
-    others: tuple[str, ...] = ()
 
-    def __init__(self, values: Mapping[str, Any], wrapper: str = "") -> None:
-        self.wrapper = wrapper
-        self._arrays: dict[str, np.ndarray] = {}
-        paddles = 0
-        for name, value in values.items():
-            if not isinstance(name, str):
-                raise WeightsError(f"has the key {quoted(name)}, expected names of parameters")
-            paddles += type(value).__module__.startswith("paddle")
-            self._arrays[name] = array = _to_array(value)
-            if array.dtype.kind not in "fiub":
-                raise WeightsError(f"has {quoted(name)} of type {array.dtype}, expected real numbers")
-        self.format = "paddle tensors" if paddles and paddles == len(self._arrays) else "dict"
+    def __init__(self, tree: Mapping[Any, Any], part: str | None = None) -> None:
+        try:
+            found = find_weights(tree, _tensor, part)
+            for name, value in tree.items():
+                if not isinstance(name, str):
+                    raise WeightsError(f"has the key {quoted(name)}, expected names of parameters")
+                if isinstance(value, np.ndarray) and value.dtype.kind not in "fiub":
+                    raise WeightsError(f"has {quoted(name)} of type {value.dtype}, expected real numbers")
+        except WeightsError as error:
+            raise error.at(self.path) from None
+        ours = [type(value).__module__.startswith("paddle") for value in found.tensors.values()]
+        self.format = "paddle tensors" if ours and all(ours) else "dict"
+        self.metadata: Mapping[str, str] = {}
+        self.wrapper = " > ".join(found.wrapper)
+        self.others = tuple(found.others)
+        self._arrays = {name: _to_array(value) for name, value in found.tensors.items()}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._arrays)
@@ -49,6 +52,13 @@ class Arrays:
     def read(self, name: str) -> np.ndarray:
         """An array of the dict."""
         return self._arrays[name]
+
+
+def _tensor(value: Any) -> Any:
+    """An array or tensor of real numbers, or None for anything else."""
+    if isinstance(value, np.ndarray):
+        return value if value.dtype.kind in "fiub" else None
+    return value if hasattr(value, "detach") and hasattr(value, "shape") else None
 
 
 def _to_array(value: Any) -> np.ndarray:

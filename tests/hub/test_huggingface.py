@@ -12,8 +12,8 @@ import pytest
 from file_server import FileServer
 
 import vitlib
+from vitlib.hub import DownloadError
 from vitlib.hub import huggingface as module
-from vitlib.hub.download import DownloadError
 
 needs_hub = pytest.mark.skipif(
     importlib.util.find_spec("huggingface_hub") is None, reason="huggingface_hub, the extra `hub`, is not installed"
