@@ -9,8 +9,9 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from .eager import LayerNorm, attention, differentiated_once, eager_on_cpu
 from .initialization import linear
+from .linear import eager_on_cpu, swap_axes
+from .norm import LayerNorm
 
 
 class MultiHeadAttention(nn.Layer):
@@ -27,9 +28,8 @@ class MultiHeadAttention(nn.Layer):
         proj_drop: dropout probability after the output projection.
         norm_class: the norm of `qk_norm`, called as `norm_class(d, epsilon=norm_eps)`.
         norm_eps: its epsilon.
-        fused: use `paddle.nn.functional.scaled_dot_product_attention` (but not in eager mode on a CPU, where it fuses
-            nothing and is slower), or, in a block of `single_backward`, an attention that does not keep its weights for
-            the gradient (without a mask and dropout). Otherwise they are computed explicitly, with the same numbers.
+        fused: use `paddle.nn.functional.scaled_dot_product_attention`, but not in eager mode on a CPU, where it fuses
+            nothing and is slower. Otherwise the weights are computed explicitly, with the same results.
         weight_init: a scheme of `vitlib.layers.initialization.SCHEMES`.
 
     Raises ValueError when num_heads does not divide embed_dim, and when attn_drop is outside [0, 1).
@@ -83,15 +83,8 @@ class MultiHeadAttention(nn.Layer):
             return F.scaled_dot_product_attention(
                 query=q, key=k, value=v, attn_mask=_additive(mask, q), dropout_p=drop, training=self.training
             )
-        if differentiated_once(q, k, v) and self._is_plain(q, k, mask, drop):
-            return _swap_axes(attention(_swap_axes(q), _swap_axes(k), _swap_axes(v)))
         weights = F.dropout(self._softmax(q, k, mask), drop, training=self.training)
-        return _swap_axes(weights @ _swap_axes(v))
-
-    def _is_plain(self, q: paddle.Tensor, k: paddle.Tensor, mask: paddle.Tensor | None, drop: float) -> bool:
-        """Whether `attention` can do it: no mask, no dropout, no sharing of keys between heads or samples."""
-        own = q.shape[0] == k.shape[0] and q.shape[2] == k.shape[2]
-        return self.fused and mask is None and not drop and not q.stop_gradient and own
+        return swap_axes(weights @ swap_axes(v))
 
     def merge(self, heads: paddle.Tensor) -> paddle.Tensor:
         """Concatenate the heads and project: [B, N, H, d] -> [B, N, D]."""
@@ -119,7 +112,7 @@ class MultiHeadAttention(nn.Layer):
 
     def _softmax(self, q: paddle.Tensor, k: paddle.Tensor, mask: paddle.Tensor | None) -> paddle.Tensor:
         """softmax(q·kᵀ/√d + mask): [B, N, H, d] twice -> [B, H, N, N]."""
-        logits = paddle.matmul(_swap_axes(q) * (1 / math.sqrt(self.head_dim)), _swap_axes(k), transpose_y=True)
+        logits = paddle.matmul(swap_axes(q) * (1 / math.sqrt(self.head_dim)), swap_axes(k), transpose_y=True)
         mask = _additive(mask, q)
         return F.softmax(logits if mask is None else logits + mask, axis=-1)
 
@@ -132,16 +125,6 @@ class MultiHeadAttention(nn.Layer):
             values = identity[:, start : start + d].reshape([1, n, 1, d]).expand([b, n, h, d])
             columns.append(self.attend(q, k, values, mask=mask)[..., : n - start])
         return paddle.concat(columns, axis=-1).transpose([0, 2, 1, 3])
-
-
-def _swap_axes(x: paddle.Tensor) -> paddle.Tensor:
-    """[B, N, H, d] -> [B, H, N, d], and back."""
-    if not eager_on_cpu():
-        return x.transpose([0, 2, 1, 3])
-    # An eager transpose is a view, and what follows copies it element by element, forwards and backwards, in a tenth of
-    # the speed of this kernel, which moves the same numbers.
-    b, n, h, d = x.shape
-    return F.channel_shuffle(x.reshape([b, n * h, d, 1]), n).reshape([b, h, n, d])
 
 
 def _additive(mask: paddle.Tensor | None, q: paddle.Tensor) -> paddle.Tensor | None:

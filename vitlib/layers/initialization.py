@@ -12,7 +12,7 @@ from collections.abc import Callable
 import paddle
 from paddle.nn import initializer as I
 
-from .eager import Linear
+from .linear import Linear
 
 Rule = Callable[[int, int], I.Initializer]
 
