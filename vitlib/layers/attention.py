@@ -76,7 +76,9 @@ class MultiHeadAttention(nn.Layer):
     ) -> paddle.Tensor:
         """softmax(q·kᵀ/√d + mask)·v: q, k, v [B, N, H, d] -> [B, N, H, d].
 
-        mask: broadcastable to [B, H, N, N]; boolean (True takes part) or added to the logits.
+        mask: boolean (True takes part) or added to the logits; [N, N], or four axes that broadcast to [B, H, N, N].
+
+        Raises TypeError for a mask of another type, and ValueError for one of three axes.
         """
         drop = self.attn_drop if self.training else 0.0
         if self.fused and not eager_on_cpu():
@@ -130,7 +132,7 @@ class MultiHeadAttention(nn.Layer):
 def _additive(mask: paddle.Tensor | None, q: paddle.Tensor) -> paddle.Tensor | None:
     """A mask as numbers of q's type to add to the logits: Paddle 3.0 refuses booleans on the CPU.
 
-    Raises TypeError for what is no boolean or floating-point tensor.
+    Raises TypeError for anything but a boolean or floating-point tensor, and ValueError for a mask of three axes.
     """
     if mask is None:
         return None
@@ -140,6 +142,11 @@ def _additive(mask: paddle.Tensor | None, q: paddle.Tensor) -> paddle.Tensor | N
             f"expected a mask that is boolean (True takes part) or floating-point (added to the logits), found {kind}: "
             "convert 0 and 1 with mask.astype('bool'); if these are labels, give paddle.Model its "
             "inputs=[InputSpec(...)]"
+        )
+    if mask.ndim == 3:  # would broadcast as [H, N, N]
+        raise ValueError(
+            f"a mask of three axes, {list(mask.shape)}, can mean images or heads: make it [B, 1, N, N] with "
+            "mask.unsqueeze(1) or [1, H, N, N] with mask.unsqueeze(0)"
         )
     if kind != "bool":
         return mask.astype(q.dtype)
