@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import math
-import numbers
 
 import paddle
 import paddle.nn.functional as F
@@ -12,6 +12,7 @@ from paddle import nn
 from .initialization import linear
 from .linear import eager_on_cpu, swap_axes
 from .norm import LayerNorm
+from .patch_embed import is_positive_int
 
 
 class MultiHeadAttention(nn.Layer):
@@ -50,11 +51,8 @@ class MultiHeadAttention(nn.Layer):
         weight_init: str = "timm",
     ) -> None:
         super().__init__()
-        whole = all(isinstance(n, numbers.Integral) and not isinstance(n, bool) for n in (num_heads, embed_dim))
-        if not whole or num_heads < 1 or embed_dim < 1 or embed_dim % num_heads:
-            raise ValueError(
-                f"num_heads={num_heads} does not divide embed_dim={embed_dim}; choose a divisor of the width"
-            )
+        if not is_positive_int(embed_dim) or not is_positive_int(num_heads) or embed_dim % num_heads:
+            raise ValueError(f"num_heads={num_heads} does not divide embed_dim={embed_dim}; choose a divisor")
         if not 0 <= attn_drop < 1:
             raise ValueError(f"attn_drop={attn_drop}: expected a probability in [0, 1)")
         self.embed_dim, self.num_heads, self.head_dim = embed_dim, num_heads, embed_dim // num_heads
@@ -98,19 +96,17 @@ class MultiHeadAttention(nn.Layer):
         return self.merge(self.attend(q, k, v, mask=mask))
 
     def attention_weights(self, x: paddle.Tensor, mask: paddle.Tensor | None = None) -> paddle.Tensor:
-        """The weights with which `forward` mixes the values of x [B, N, D]: [B, H, N, N], rows are queries.
+        """The attention weights of `forward` for x [B, N, D], without dropout: [B, H, N, N], rows are queries.
 
-        A subclass with its own `attend` gets the weights that its `attend` uses: whatever is linear in the values
-        shows its matrix when the values are the rows of an identity. Dropout is left out.
+        For a subclass that overrides `attend` they are found by calling it with the rows of an identity as values,
+        which gives its matrix where it is linear in the values.
         """
         q, k, _ = self.project_qkv(x)
         if getattr(self.attend, "__func__", None) is MultiHeadAttention.attend:
             return self._softmax(q, k, mask)
-        training, self.training = self.training, False
-        try:
-            return self._probe(q, k, mask)
-        finally:
-            self.training = training
+        without_dropout = copy.copy(self)  # other threads may be using self
+        without_dropout.training = False
+        return without_dropout._probe(q, k, mask)
 
     def _softmax(self, q: paddle.Tensor, k: paddle.Tensor, mask: paddle.Tensor | None) -> paddle.Tensor:
         """softmax(q·kᵀ/√d + mask): [B, N, H, d] twice -> [B, H, N, N]."""
@@ -140,8 +136,7 @@ def _additive(mask: paddle.Tensor | None, q: paddle.Tensor) -> paddle.Tensor | N
     if not hasattr(mask, "stop_gradient") or not (kind == "bool" or "float" in kind):
         raise TypeError(
             f"expected a mask that is boolean (True takes part) or floating-point (added to the logits), found {kind}: "
-            "convert 0 and 1 with mask.astype('bool'); if these are labels, give paddle.Model its "
-            "inputs=[InputSpec(...)]"
+            "convert 0 and 1 with mask.astype('bool'); for labels, give paddle.Model its inputs=[InputSpec(...)]"
         )
     if mask.ndim == 3:  # would broadcast as [H, N, N]
         raise ValueError(
