@@ -8,8 +8,8 @@ import paddle
 from paddle import nn
 
 from .attention import MultiHeadAttention
-from .eager import LayerNorm
 from .mlp import MLP
+from .norm import LayerNorm
 
 
 class DropPath(nn.Layer):
