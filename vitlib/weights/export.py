@@ -16,7 +16,7 @@ from ..models import DeiT, VisionTransformer
 from .config_files import model_labels
 from .dialects import FACEBOOK, GOOGLE, HUGGINGFACE, PADDLECLAS, TIMM, TORCHVISION, Dialect, huggingface
 from .layouts import from_vitlib
-from .match import by
+from .position_grid import by
 
 Arrays = dict[str, Callable[[], np.ndarray]]
 

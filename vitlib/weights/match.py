@@ -15,6 +15,7 @@ from ..checkpoint.errors import quoted
 from ..models import VisionTransformer
 from .canonical import Canonical, Entry, Tensors
 from .patch_kernel import convert_channels, resize_patches
+from .position_grid import by
 
 ALLOWANCES = {
     "head": "another number of classes: the model gets a new head",
@@ -174,11 +175,6 @@ def _fit_patches(match: Match, entries: dict[str, Entry], shapes: Shapes) -> Non
             lambda array: resize_patches(array, (new_patch[0], new_patch[1])),
             f"patch {by(old_patch)} -> {by(new_patch)}, pseudo-inverse of bicubic",
         )
-
-
-def by(size: tuple[int, ...] | list[int]) -> str:
-    """ "14 x 14" """
-    return f"{size[0]} x {size[1]}"
 
 
 def fold_blocks(names: list[str]) -> list[str]:

@@ -10,8 +10,8 @@ import paddle
 from ..layers import resample_positions
 from ..models import VisionTransformer
 from .canonical import Canonical, Entry, Tensors
-from .match import Match, by
-from .position_grid import Grid, rows_for_patches_alone, table_grid
+from .match import Match
+from .position_grid import Grid, by, rows_for_patches_alone, table_grid
 
 
 def fit_positions(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,8 +68,8 @@ def table_grid(
     file. model: the grid of the model that the table goes to. rowless: prefix tokens may have no rows. resampling: the
     caller permits another grid than the model's.
 
-    Raises WeightsError when `source_grid` does not fit the rows, and when the rows fit both the model's grid and a
-    square one while resampling is permitted: a wrong guess would resample a table that needs no change, or the reverse.
+    Raises WeightsError when `source_grid` does not fit the rows, and when the rows fit several grids and the model does
+    not decide: a wrong guess would resample a table that needs no change, or the reverse.
     """
 
     def fits(grid: Grid) -> bool:
@@ -78,8 +78,8 @@ def table_grid(
     if source_grid is not None:
         if not fits(source_grid):
             raise WeightsError(
-                f"has a position table of {rows} rows, which is no grid of {source_grid[0]} x {source_grid[1]} "
-                f"patches with or without {prefix} prefix rows"
+                f"has a position table of {rows} rows, which is no grid of {by(source_grid)} patches with or without "
+                f"{prefix} prefix rows"
             )
         return TableGrid(source_grid)
     match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", metadata.get("vitlib.grid", ""))
@@ -87,20 +87,28 @@ def table_grid(
         if known is not None and fits(known):
             return TableGrid(known)
     usual = (rows - prefix, rows) if rowless else (rows - prefix,)  # numbers of patches that such a table is made for
-    square = next((side for count in usual if (side := _square(count))), None)
-    if model is not None and model[0] * model[1] in usual:
-        if resampling and square is not None and square != model:
-            raise WeightsError(
-                f"has a position table of {rows} rows, which may be a grid of {square[0]} x {square[1]} or of "
-                f"{model[0]} x {model[1]} patches, and resampling is permitted",
-                way_out="Say which one with source_grid=(rows, columns)",
-            )
-        return TableGrid(model, f"the position table's grid is {model[0]} x {model[1]}, as the model's")
-    if square is not None:
-        return TableGrid(square, f"the position table's grid is a square, {square[0]} x {square[1]}")
+    candidates = list(dict.fromkeys(side for count in usual if (side := _square(count))))
+    own = model is not None and model[0] * model[1] in usual
+    if own and not resampling:
+        return TableGrid(model, f"the position table's grid is {by(model)}, as the model's")
+    if own and model not in candidates:
+        candidates.insert(0, model)
+    if len(candidates) > 1:
+        raise WeightsError(
+            f"has a position table of {rows} rows, which may be a grid of {' or of '.join(map(by, candidates))} patches"
+            + (", and resampling is permitted" if resampling else ""),
+            way_out="Say which one with source_grid=(rows, columns)",
+        )
+    if candidates:
+        return TableGrid(candidates[0], f"the position table's grid is {by(candidates[0])}")
     if model is not None and model[0] * model[1] == rows:
-        return TableGrid(model, f"the position table's grid is {model[0]} x {model[1]}, and has no prefix rows")
+        return TableGrid(model, f"the position table's grid is {by(model)}, and has no prefix rows")
     return None
+
+
+def by(size: Sequence[int]) -> str:
+    """A grid or size as "14 x 14"."""
+    return f"{size[0]} x {size[1]}"
 
 
 def _square(count: int) -> Grid | None:

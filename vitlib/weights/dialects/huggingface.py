@@ -129,6 +129,7 @@ def read_config(values: Mapping[str, Any], processor: Mapping[str, Any] | None) 
         "norm_eps": values.get("layer_norm_eps", 1e-12),
         "qkv_bias": values.get("qkv_bias", True),
         "position_resize": "deit",
+        "global_pool": "token",
     }
     if headless:
         options["num_classes"] = 0
