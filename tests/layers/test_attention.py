@@ -238,6 +238,20 @@ def test_weights_of_an_overridden_attend_respect_the_mask_and_leave_dropout_out(
     assert layer.training
 
 
+def test_reading_the_weights_of_an_overridden_attend_never_changes_the_mode_that_others_see():
+    modes = []
+
+    class Watching(Sharper):
+        def attend(self, q, k, v, mask=None):
+            modes.append((self.training, layer.training))
+            return super().attend(q, k, v, mask)
+
+    layer = make(Watching)
+    layer.train()
+    layer.attention_weights(tokens())
+    assert set(modes) == {(False, True)}
+
+
 def test_reading_the_weights_leaves_the_random_state_alone():
     for cls in (vitlib.MultiHeadAttention, TalkingHeads):
         layer = make(cls, attn_drop=0.5)

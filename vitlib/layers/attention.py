@@ -27,9 +27,8 @@ class MultiHeadAttention(nn.Layer):
         qk_norm: whether q and k are normalised over d before the product (ViT-22B, arXiv 2302.05442).
         attn_drop: dropout probability on the attention weights.
         proj_drop: dropout probability after the output projection.
-        norm_class: the norm of `qk_norm`, called as `norm_class(d, epsilon=norm_eps)`.
-        norm_eps: its epsilon.
-        fused: use `paddle.nn.functional.scaled_dot_product_attention`, but not in eager mode on a CPU, where it fuses
+        norm_class, norm_eps: the norm of `qk_norm`, called as `norm_class(d, epsilon=norm_eps)`.
+        fused: use `paddle.nn.functional.scaled_dot_product_attention`, except in eager mode on a CPU, where it fuses
             nothing and is slower. Otherwise the weights are computed explicitly, with the same results.
         weight_init: a scheme of `vitlib.layers.initialization.SCHEMES`.
 
@@ -80,8 +79,9 @@ class MultiHeadAttention(nn.Layer):
         """
         drop = self.attn_drop if self.training else 0.0
         if self.fused and not eager_on_cpu():
+            mask = None if mask is None else _additive(mask, q)
             return F.scaled_dot_product_attention(
-                query=q, key=k, value=v, attn_mask=_additive(mask, q), dropout_p=drop, training=self.training
+                query=q, key=k, value=v, attn_mask=mask, dropout_p=drop, training=self.training
             )
         weights = F.dropout(self._softmax(q, k, mask), drop, training=self.training)
         return swap_axes(weights @ swap_axes(v))
@@ -111,8 +111,7 @@ class MultiHeadAttention(nn.Layer):
     def _softmax(self, q: paddle.Tensor, k: paddle.Tensor, mask: paddle.Tensor | None) -> paddle.Tensor:
         """softmax(q·kᵀ/√d + mask): [B, N, H, d] twice -> [B, H, N, N]."""
         logits = paddle.matmul(swap_axes(q) * (1 / math.sqrt(self.head_dim)), swap_axes(k), transpose_y=True)
-        mask = _additive(mask, q)
-        return F.softmax(logits if mask is None else logits + mask, axis=-1)
+        return F.softmax(logits if mask is None else logits + _additive(mask, q), axis=-1)
 
     def _probe(self, q: paddle.Tensor, k: paddle.Tensor, mask: paddle.Tensor | None) -> paddle.Tensor:
         """The matrix of an overridden `attend`, d columns at a time, so that v keeps the shape it expects."""
@@ -125,13 +124,11 @@ class MultiHeadAttention(nn.Layer):
         return paddle.concat(columns, axis=-1).transpose([0, 2, 1, 3])
 
 
-def _additive(mask: paddle.Tensor | None, q: paddle.Tensor) -> paddle.Tensor | None:
+def _additive(mask: paddle.Tensor, q: paddle.Tensor) -> paddle.Tensor:
     """A mask as numbers of q's type to add to the logits: Paddle 3.0 refuses booleans on the CPU.
 
     Raises TypeError for anything but a boolean or floating-point tensor, and ValueError for a mask of three axes.
     """
-    if mask is None:
-        return None
     kind = str(getattr(mask, "dtype", type(mask).__name__)).rpartition(".")[2]
     if not hasattr(mask, "stop_gradient") or not (kind == "bool" or "float" in kind):
         raise TypeError(
@@ -140,8 +137,8 @@ def _additive(mask: paddle.Tensor | None, q: paddle.Tensor) -> paddle.Tensor | N
         )
     if mask.ndim == 3:  # would broadcast as [H, N, N]
         raise ValueError(
-            f"a mask of three axes, {list(mask.shape)}, can mean images or heads: make it [B, 1, N, N] with "
-            "mask.unsqueeze(1) or [1, H, N, N] with mask.unsqueeze(0)"
+            f"found a mask of three axes, {list(mask.shape)}, expected two or four: for one mask per image make it "
+            "[B, 1, N, N] with mask.unsqueeze(1), for one per head [1, H, N, N] with mask.unsqueeze(0)"
         )
     if kind != "bool":
         return mask.astype(q.dtype)

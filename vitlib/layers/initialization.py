@@ -55,31 +55,26 @@ _TIMM = {
     "head_bias": "zeros",
 }
 
+_JAX = {
+    **_TIMM,
+    "linear": "xavier",
+    "qkv": "xavier",
+    "mlp_bias": "tiny_normal",
+    "patch": "lecun_normal",
+    "patch_bias": "zeros",
+    "head": "zeros",
+}
+
 # scheme -> kind of parameter -> rule
 SCHEMES: dict[str, dict[str, str]] = {
     "timm": _TIMM,  # timm `init_weights_vit_timm`
     "deit": {**_TIMM, "cls_token": "truncated_normal"},  # facebook's DeiT
-    "jax": {  # timm `init_weights_vit_jax`, after Google's vision_transformer
-        **_TIMM,
-        "linear": "xavier",
-        "qkv": "xavier",
-        "mlp_bias": "tiny_normal",
-        "patch": "lecun_normal",
-        "patch_bias": "zeros",
-        "head": "zeros",
-    },
+    "jax": _JAX,  # timm `init_weights_vit_jax`, after Google's vision_transformer
     "big_vision": {  # Google's big_vision `models/vit.py`
-        "linear": "xavier",
-        "linear_bias": "zeros",
+        **_JAX,
+        **dict.fromkeys(("cls_token", "dist_token", "reg_token"), "zeros"),
         "qkv": "xavier_qkv",
-        "mlp_bias": "tiny_normal",
-        "patch": "lecun_normal",
-        "patch_bias": "zeros",
-        "cls_token": "zeros",
-        "dist_token": "zeros",
-        "reg_token": "zeros",
         "pos_embed": "normal_by_width",
-        "head": "zeros",
         "head_bias": "log_prior",
     },
 }
@@ -105,9 +100,7 @@ def linear(
     bias: bool = True,
 ) -> Linear:
     """A `paddle.nn.Linear` (weight [in, out]), quick to train on a CPU, initialised by a scheme."""
+    weight = attr(scheme, kind, in_features, out_features)
     return Linear(
-        in_features,
-        out_features,
-        weight_attr=attr(scheme, kind, in_features, out_features),
-        bias_attr=attr(scheme, bias_kind, in_features, out_features) if bias else False,
+        in_features, out_features, weight, attr(scheme, bias_kind, in_features, out_features) if bias else False
     )

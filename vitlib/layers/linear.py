@@ -23,7 +23,7 @@ class Linear(nn.Linear):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         # eager_on_cpu() comes first, since the default tracer cannot follow the rest
-        if not eager_on_cpu() or not self._can_fuse_bias(x):
+        if not eager_on_cpu() or self.bias is None or 0 in x.shape:
             return super().forward(x)
         rows, bias = x.reshape([-1, x.shape[-1]]), self.bias.unsqueeze(0)
         if paddle.is_grad_enabled() and not bias.stop_gradient:
@@ -32,12 +32,6 @@ class Linear(nn.Linear):
         else:
             y = paddle.addmm(bias, rows, self.weight)
         return y.reshape([*x.shape[:-1], y.shape[-1]])
-
-    def _can_fuse_bias(self, x: paddle.Tensor) -> bool:
-        """Whether there is a bias, the batch is not empty, and all are of one full precision."""
-        if self.bias is None or x.ndim < 2 or 0 in x.shape:
-            return False
-        return x.dtype == self.weight.dtype == self.bias.dtype and x.dtype in (paddle.float32, paddle.float64)
 
 
 def swap_axes(x: paddle.Tensor) -> paddle.Tensor:
