@@ -62,6 +62,26 @@ class Contents:
     tensor_of: Callable[[Any], Tensor | None] = lambda value: value if isinstance(value, Tensor) else None
 
 
+@dataclass(frozen=True, eq=False)
+class BFloat16:
+    """An array of bfloat16, which NumPy does not know.
+
+    bits: uint16, as `paddle.Tensor.numpy()` gives it. Raises TypeError for another type.
+    """
+
+    bits: np.ndarray
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.bits, np.ndarray) or self.bits.dtype != np.uint16:
+            raise TypeError(f"bits: expected an array of uint16, found {getattr(self.bits, 'dtype', type(self.bits))}")
+
+    def widened(self) -> np.ndarray:
+        """The same numbers in float32, exactly."""
+        wide = self.bits.astype(np.uint32)
+        np.left_shift(wide, np.uint32(16), out=wide)  # an operator would not do for NumPy 1 and no dimensions
+        return wide.view(np.float32)
+
+
 def item_size(dtype: str) -> int:
     """Bytes per element of a readable dtype."""
     return int(NUMPY_CODES[dtype][1])
@@ -117,20 +137,13 @@ def dense_array(
 
 
 def native(array: np.ndarray, dtype: str) -> np.ndarray:
-    """Widens bfloat16 bits to float32 and brings foreign byte order home; everything else stays the view it is."""
-    if dtype == "bfloat16":
-        array = widened(array)
-    elif not array.dtype.isnative:
+    """Brings foreign byte order home and widens bfloat16 bits to float32; everything else stays the view it is."""
+    if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
+    if dtype == "bfloat16":
+        array = BFloat16(array).widened()
     array.flags.writeable = False
     return array
-
-
-def widened(bits: np.ndarray) -> np.ndarray:
-    """float32 from the 16 bits of bfloat16, exactly."""
-    wide = bits.astype(np.uint32)
-    np.left_shift(wide, np.uint32(16), out=wide)  # an operator would not do for NumPy 1 and no dimensions
-    return wide.view(np.float32)
 
 
 def refuse_unreadable(tensors: dict[str, Tensor], file_size: int) -> None:
