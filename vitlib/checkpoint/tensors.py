@@ -33,6 +33,29 @@ MAX_TENSORS = 20_000  # a Vision Transformer of a billion parameters has about 1
 SLACK = 32 << 20  # bytes that a tensor may hold beyond its file's size: expanded views, deflated members
 MAX_REUSE = 4  # how many times the bytes of a file may be used on average, by shared storages or compression
 
+# Ends of names by which other libraries keep something else than weights
+_FOREIGN_NAMES = (
+    (
+        (
+            "._packed_params",
+            ".SCB",
+            ".absmax",
+            ".quant_map",
+            ".qweight",
+            ".qzeros",
+            ".weight_scale",
+            ".weight_scale_inv",
+        ),
+        "a part of a quantised layer, whose integers are not weights",
+        "Save the state_dict of the model before quantisation",
+    ),
+    (
+        ("_flat_param", "flat_param"),
+        "the flat parameter of a sharded FSDP model",
+        "Save a full state_dict where it was trained (StateDictType.FULL_STATE_DICT)",
+    ),
+)
+
 
 @dataclass(frozen=True)
 class Tensor:
@@ -146,13 +169,23 @@ def native(array: np.ndarray, dtype: str) -> np.ndarray:
     return array
 
 
-def refuse_unreadable(tensors: dict[str, Tensor], file_size: int) -> None:
-    """Raises one sentence when a weight cannot be read or all together are too much, so that it shows at opening."""
+def refuse_unusable(tensors: dict[str, Tensor], extras: list[str], file_size: int) -> None:
+    """Raises one sentence when weights cannot be read or are not all there, so that it shows at opening."""
     bad = [name for name, tensor in tensors.items() if tensor.problem]
     if bad:
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         problem = tensors[bad[0]].problem
         raise WeightsError(f"holds the tensor {quoted(bad[0])}{more}, which {problem.reason}", way_out=problem.way_out)
+    for endings, reason, way_out in _FOREIGN_NAMES:
+        if name := next((name for name in (*tensors, *extras) if name.endswith(endings)), None):
+            raise WeightsError(f"holds {quoted(name)}, {reason}", way_out=way_out)
+    placeholders = sum(tensor.shape == (0,) for tensor in tensors.values())
+    if 2 * placeholders > len(tensors):
+        raise WeightsError(
+            f"holds placeholders of shape [0] in place of {placeholders} of its {len(tensors)} tensors, as DeepSpeed's "
+            "ZeRO stage 3 leaves them where the weights are spread over processes",
+            way_out="Gather them where the model was trained: DeepSpeed puts zero_to_fp32.py beside its checkpoints",
+        )
     total = sum(math.prod(tensor.shape) * item_size(tensor.dtype) for tensor in tensors.values())
     if total > MAX_REUSE * file_size + 8 * SLACK:
         # Views that repeat values and members that unpack well are cheap to declare, thousands of times
