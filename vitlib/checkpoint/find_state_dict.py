@@ -64,6 +64,7 @@ def find_weights(
     under `part`; the error lists the candidates.
     """
     search, found = _Search(tensor_of), Found[T]()
+    part = part and part.rstrip("./")
     while True:
         table = _table(tree)
         if not found.wrapper and "param_groups" in table and "state" in table:
@@ -94,16 +95,10 @@ def find_weights(
 
 
 def take_part(tensors: Mapping[str, T], part: str) -> tuple[dict[str, T], list[str]]:
-    """The tensors whose names begin with `part` and a dot or a slash, without that, and the names of the others.
-
-    Raises `WeightsError` when there are none; it lists the first components of the names.
-    """
-    prefixes = tuple(part.rstrip("./") + separator for separator in "./")
-    taken = {name[len(prefixes[0]) :]: tensor for name, tensor in tensors.items() if name.startswith(prefixes)}
-    if not taken:
-        first = dict.fromkeys(name.replace("/", ".").partition(".")[0] for name in tensors)
-        raise WeightsError(f"has nothing under {quoted(part)}", way_out=f"Its names begin with {listed(first)}")
-    return taken, [name for name in tensors if not name.startswith(prefixes)]
+    """The tensors whose names begin with `part` and a dot or a slash, without that, and the names of the others."""
+    starts = tuple(part.rstrip("./") + separator for separator in "./")
+    taken = {name[len(starts[0]) :]: tensor for name, tensor in tensors.items() if name.startswith(starts)}
+    return taken, [name for name in tensors if not name.startswith(starts)]
 
 
 class _Search(Generic[T]):
@@ -217,10 +212,10 @@ def _strip(found: Found[T], part: str | None) -> None:
 
         _rename(found, [f"{module}." for module in modules], unwrapped)
         part = part and unwrapped(part)
+    tables = [".".join(found.wrapper), *found.others]
     for _ in range(MAX_DEPTH):
-        if part is not None and any(name.startswith((f"{part}.", f"{part}/")) for name in found.tensors):
-            found.tensors, others = take_part(found.tensors, part)
-            found.extras += others
+        if part is not None and (taken := take_part(found.tensors, part))[0]:
+            found.tensors, found.extras = taken[0], found.extras + taken[1]
             found.wrapper.append(f"{part}.")
             part = None
         prefix = _common_prefix(found.tensors, WRAPPING_PREFIXES, 1.0)
@@ -230,7 +225,11 @@ def _strip(found: Found[T], part: str | None) -> None:
             break
         _rename(found, [prefix], lambda name, prefix=prefix: name.removeprefix(prefix))
     if part is not None:
-        take_part(found.tensors, part)
+        first = dict.fromkeys(name.replace("/", ".").partition(".")[0] for name in found.tensors)
+        keys = f"the tables {listed(tables)} and " if tables[0] else ""
+        raise WeightsError(
+            f"has nothing under part={quoted(part)}", way_out=f"It has {keys}names that begin with {listed(first)}"
+        )
 
 
 def _rename(found: Found[T], taken_off: list[str], rename: Callable[[str], str]) -> None:
@@ -239,7 +238,9 @@ def _rename(found: Found[T], taken_off: list[str], rename: Callable[[str], str])
         if (short := rename(name)) in renamed:
             raise WeightsError(
                 f"holds two tensors that are both named {quoted(short)} once {listed(taken_off)} is taken off",
-                way_out=f"Say which to take, for instance part={taken_off[0][:-1]!r}",
+                way_out=f"part={taken_off[0][:-1]!r} takes the first of them"
+                if taken_off[0] in BACKBONE_PREFIXES
+                else "",
             )
         renamed[short] = tensor
     found.extras += [name for name in COUNTERS if renamed.pop(name, None) is not None]

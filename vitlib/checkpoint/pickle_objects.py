@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from .errors import WeightsError, quoted
@@ -106,16 +106,16 @@ _MODEL_PACKAGES = ("torch.nn.modules", "torch.nn.parallel", "timm.models", "torc
 
 def refusal(item: PickledObject) -> WeightsError:
     """The error for an object of a class of its own where weights are expected."""
-    name = item.class_name
-    shown = quoted(name)[1:-1]
-    if name.startswith(("torch.ao.", "torch.nn.quantized", "torch.nn.intrinsic")) or "quant" in name.lower():
-        return quantised(f"holds a quantised PyTorch model (`{shown}`)")
-    if item.is_module or name.startswith(_MODEL_PACKAGES):
+    name = quoted(item.class_name)[1:-1]
+    packed = next((other for other in _class_names(item) if "quant" in other.lower()), None)
+    if packed is not None:
+        return quantised(f"holds a quantised model (`{quoted(packed)[1:-1]}`)")
+    if item.is_module or item.class_name.startswith(_MODEL_PACKAGES):
         return WeightsError(
-            f"holds a whole pickled model (`{shown}`), which only its own code can rebuild", way_out=SAVE_PLAIN
+            f"holds a whole pickled model (`{name}`), which only its own code can rebuild", way_out=SAVE_PLAIN
         )
     return WeightsError(
-        f"refuses to run `{shown}`: weights are data, and this file asks for code to be called", way_out=SAVE_PLAIN
+        f"refuses to run `{name}`: weights are data, and this file asks for code to be called", way_out=SAVE_PLAIN
     )
 
 
@@ -124,3 +124,15 @@ def quantised(found: str) -> WeightsError:
         f"{found}, whose integers are not weights of a Vision Transformer",
         way_out="Save the state_dict of the model before quantisation",
     )
+
+
+def _class_names(model: PickledObject) -> Iterator[str]:
+    """The classes of a model and of the layers in it."""
+    seen, waiting = set(), [model]
+    while waiting:
+        layer = waiting.pop()
+        yield layer.class_name
+        layers = layer.state.get("_modules") or layer.state.get("_sub_layers") if layer.is_module else None
+        if type(layers) is dict and id(layers) not in seen:
+            seen.add(id(layers))
+            waiting += [inner for inner in layers.values() if isinstance(inner, PickledObject)]

@@ -33,6 +33,29 @@ MAX_TENSORS = 20_000  # a Vision Transformer of a billion parameters has about 1
 SLACK = 32 << 20  # bytes that a tensor may hold beyond its file's size: expanded views, deflated members
 MAX_REUSE = 4  # how many times the bytes of a file may be used on average, by shared storages or compression
 
+# Ends of names by which other libraries keep something else than weights
+_FOREIGN_NAMES = (
+    (
+        (
+            "._packed_params",
+            ".SCB",
+            ".absmax",
+            ".quant_map",
+            ".qweight",
+            ".qzeros",
+            ".weight_scale",
+            ".weight_scale_inv",
+        ),
+        "a part of a quantised layer, whose integers are not weights",
+        "Save the state_dict of the model before quantisation",
+    ),
+    (
+        ("_flat_param", "flat_param"),
+        "the flat parameter of a sharded FSDP model",
+        "Save a full state_dict where it was trained (StateDictType.FULL_STATE_DICT)",
+    ),
+)
+
 
 @dataclass(frozen=True)
 class Tensor:
@@ -60,6 +83,26 @@ class Contents:
     size: int
     metadata: dict[str, str] = field(default_factory=dict)
     tensor_of: Callable[[Any], Tensor | None] = lambda value: value if isinstance(value, Tensor) else None
+
+
+@dataclass(frozen=True, eq=False)
+class BFloat16:
+    """An array of bfloat16, which NumPy does not know.
+
+    bits: uint16, as `paddle.Tensor.numpy()` gives it. Raises TypeError for another type.
+    """
+
+    bits: np.ndarray
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.bits, np.ndarray) or self.bits.dtype != np.uint16:
+            raise TypeError(f"bits: expected an array of uint16, found {getattr(self.bits, 'dtype', type(self.bits))}")
+
+    def widened(self) -> np.ndarray:
+        """The same numbers in float32, exactly."""
+        wide = self.bits.astype(np.uint32)
+        np.left_shift(wide, np.uint32(16), out=wide)  # an operator would not do for NumPy 1 and no dimensions
+        return wide.view(np.float32)
 
 
 def item_size(dtype: str) -> int:
@@ -117,29 +160,32 @@ def dense_array(
 
 
 def native(array: np.ndarray, dtype: str) -> np.ndarray:
-    """Widens bfloat16 bits to float32 and brings foreign byte order home; everything else stays the view it is."""
-    if dtype == "bfloat16":
-        array = widened(array)
-    elif not array.dtype.isnative:
+    """Brings foreign byte order home and widens bfloat16 bits to float32; everything else stays the view it is."""
+    if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
+    if dtype == "bfloat16":
+        array = BFloat16(array).widened()
     array.flags.writeable = False
     return array
 
 
-def widened(bits: np.ndarray) -> np.ndarray:
-    """float32 from the 16 bits of bfloat16, exactly."""
-    wide = bits.astype(np.uint32)
-    np.left_shift(wide, np.uint32(16), out=wide)  # an operator would not do for NumPy 1 and no dimensions
-    return wide.view(np.float32)
-
-
-def refuse_unreadable(tensors: dict[str, Tensor], file_size: int) -> None:
-    """Raises one sentence when a weight cannot be read or all together are too much, so that it shows at opening."""
+def refuse_unusable(tensors: dict[str, Tensor], extras: list[str], file_size: int) -> None:
+    """Raises one sentence when weights cannot be read or are not all there, so that it shows at opening."""
     bad = [name for name, tensor in tensors.items() if tensor.problem]
     if bad:
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         problem = tensors[bad[0]].problem
         raise WeightsError(f"holds the tensor {quoted(bad[0])}{more}, which {problem.reason}", way_out=problem.way_out)
+    for endings, reason, way_out in _FOREIGN_NAMES:
+        if name := next((name for name in (*tensors, *extras) if name.endswith(endings)), None):
+            raise WeightsError(f"holds {quoted(name)}, {reason}", way_out=way_out)
+    placeholders = sum(tensor.shape == (0,) for tensor in tensors.values())
+    if 2 * placeholders > len(tensors):
+        raise WeightsError(
+            f"holds placeholders of shape [0] in place of {placeholders} of its {len(tensors)} tensors, as DeepSpeed's "
+            "ZeRO stage 3 leaves them where the weights are spread over processes",
+            way_out="Gather them where the model was trained: DeepSpeed puts zero_to_fp32.py beside its checkpoints",
+        )
     total = sum(math.prod(tensor.shape) * item_size(tensor.dtype) for tensor in tensors.values())
     if total > MAX_REUSE * file_size + 8 * SLACK:
         # Views that repeat values and members that unpack well are cheap to declare, thousands of times

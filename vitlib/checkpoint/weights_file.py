@@ -17,7 +17,7 @@ from .npz import read_npz
 from .pdparams import read_pdparams
 from .safetensors import read_safetensors
 from .sharded import read_sharded
-from .tensors import Contents, Tensor, refuse_unreadable
+from .tensors import Contents, Tensor, refuse_unusable
 from .torch_legacy import read_torch_legacy
 from .torch_zip import read_torch_zip
 from .zip_index import read_index
@@ -113,7 +113,7 @@ def open_weights(path: str | os.PathLike[str], part: str | None = None) -> Weigh
     with _naming(path):
         contents = _read_contents(path)
         found = find_weights(contents.tree, contents.tensor_of, part)
-        refuse_unreadable(found.tensors, contents.size)
+        refuse_unusable(found.tensors, found.extras, contents.size)
         return WeightsFile(path, contents, found)
 
 
