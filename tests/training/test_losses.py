@@ -184,7 +184,7 @@ def test_half_precision_logits_are_computed_in_single_precision():
         ({"kind": "Hard"}, ("'Hard'", "'hard'")),
         ({"alpha": 1.5}, ("alpha=1.5", "[0, 1]")),
         ({"alpha": float("nan")}, ("alpha=nan",)),
-        ({"temperature": 0}, ("temperature=0", "above 0")),
+        ({"temperature": 0}, ("temperature=0", "(0, 1e6]")),
         ({"temperature": float("nan")}, ("temperature=nan",)),
         ({"reduction": "mean"}, ("'mean'", "'batchmean'", "'original'")),
         ({"label_smoothing": -0.1}, ("label_smoothing=-0.1",)),

@@ -1,9 +1,8 @@
-"""`Preprocess`: what an image goes through before a model, as data that travels with the weights."""
+"""`Preprocess`: resizing, cropping and normalising before a model, as data that travels with the weights."""
 
 from __future__ import annotations
 
 import dataclasses
-import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from .checks import check_name, check_number
 from .decode import ImageSource, decode, split_channels
 from .errors import ImageError
 from .normalize import normalize
-from .record import check_mean_and_std, check_name, check_numbers, check_size, known_fields, step
+from .record import check_mean_and_std, check_numbers, check_size, known_fields, step
 from .resize import INTERPOLATIONS, RESIZE_RULES, resize_and_crop
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ class Preprocess:
     """Resize, centre crop, scale to 0..1, normalise: the evaluation transform of timm, torchvision and HF as a record.
 
     Called with one image or a flat list of them, it gives a `paddle.Tensor` [B, C, H, W] float32. An image is a path,
-    the bytes of an image file, a Pillow image or a uint8 array [H, W] or [H, W, C]. The number of channels C is
-    len(mean): 1 makes pictures grey, 3 makes them RGB, any other number takes arrays with exactly that many.
+    the bytes of an image file, an open file, a Pillow image or a uint8 array [H, W] or [H, W, C]. The number of
+    channels C is len(mean): 1 makes images grey, 3 makes them RGB, any other takes arrays with exactly that many.
 
     The usual settings, for size 224:
 
@@ -49,7 +49,7 @@ class Preprocess:
     """
 
     size: int | tuple[int, int] | None = step(None, "Model input, int or (height, width); None: the model's img_size.")
-    crop_fraction: float = step(0.9, "Part of the resized picture that the crop keeps, in (0, 1] (timm: crop_pct).")
+    crop_fraction: float = step(0.9, "Part of the resized image that the crop keeps, in (0, 1] (timm: crop_pct).")
     resize: str = step(
         "short",
         '"short": short side to floor(size / crop_fraction), then centre crop; "squash": both sides to it, without '
@@ -64,7 +64,7 @@ class Preprocess:
     def __post_init__(self) -> None:
         checked = {
             "size": check_size(self.size),
-            "crop_fraction": _check_fraction(self.crop_fraction),
+            "crop_fraction": check_number("crop_fraction", self.crop_fraction, "[0.001, 1]"),
             "resize": check_name("resize", self.resize, RESIZE_RULES),
             "interpolation": check_name("interpolation", self.interpolation, tuple(INTERPOLATIONS)),
             "mean": check_numbers("mean", self.mean),
@@ -82,7 +82,7 @@ class Preprocess:
     def __call__(self, images: ImageSource | Sequence[ImageSource]) -> paddle.Tensor:
         """One image -> [1, C, H, W], a list or tuple of B images -> [B, C, H, W]; float32.
 
-        Raises ValueError when size is None, `ImageError` (a ValueError) for a picture that cannot be used, naming it,
+        Raises ValueError when size is None, `ImageError` (a ValueError) for an image that cannot be used, naming it,
         and FileNotFoundError for a path that does not exist.
         """
         import paddle  # here, so that data-loader workers, which call `array`, do without it
@@ -93,22 +93,22 @@ class Preprocess:
             raise ImageError("the list of images is empty; expected at least one")
         batch = np.empty((len(images), self.in_chans, *self._target()), np.float32)
         for index, image in enumerate(images):
-            batch[index] = self._normalize(self._pictures(image, f"item {index} of the list, counted from 0"))
+            batch[index] = self._normalize(self._cropped(image, f"item {index} of the list, counted from 0"))
         return paddle.to_tensor(batch)
 
     def array(self, image: ImageSource) -> np.ndarray:
         """One image -> [C, H, W] float32, in NumPy alone. Raises as calling does."""
-        return self._normalize(self._pictures(image))
+        return self._normalize(self._cropped(image))
 
     def crop(self, image: ImageSource) -> Image.Image:
-        """One image -> the resized and cropped picture that the model sees, before normalising; mode L or RGB.
+        """One image -> the resized and cropped image that the model sees, before normalising; mode L or RGB.
 
-        Raises as calling does, and for records of other than 1 or 3 channels, which no picture can show.
+        Raises as calling does, and for records of other than 1 or 3 channels, which no image can show.
         """
         if self.in_chans not in (1, 3):
-            raise ValueError(f"{self.in_chans} channels make no picture; use array(image), or 1 or 3 means and stds")
-        picture = self._pictures(image)[0]
-        return picture.copy() if picture is image else picture  # so that nobody draws on the caller's picture
+            raise ValueError(f"{self.in_chans} channels make no image; use array(image), or 1 or 3 means and stds")
+        cropped = self._cropped(image)[0]
+        return cropped.copy() if cropped is image else cropped  # so that nobody draws on the caller's image
 
     def replace(self, **changes: Any) -> Preprocess:
         """A copy with these fields changed. Raises as the class does."""
@@ -145,35 +145,29 @@ class Preprocess:
             )
         return (self.size, self.size) if isinstance(self.size, int) else self.size
 
-    def _pictures(self, image: ImageSource, where: str = "") -> list[Image.Image]:
-        """The cropped picture; for other than 1 or 3 channels one grey picture per channel."""
+    def _cropped(self, image: ImageSource, where: str = "") -> list[Image.Image]:
+        """The cropped image; for other than 1 or 3 channels one grey image per channel."""
         size = self._target()
         if self.in_chans in (1, 3):
-            pictures = [decode(image, "L" if self.in_chans == 1 else "RGB", where=where, share=True)]
+            planes = [decode(image, "L" if self.in_chans == 1 else "RGB", where=where, share=True)]
             fills = [tuple(round(255 * value) for value in self.mean)]
         else:
-            pictures = split_channels(image, self.in_chans, where=where)
+            planes = split_channels(image, self.in_chans, where=where)
             fills = [(round(255 * value),) for value in self.mean]
         return [
             resize_and_crop(
-                picture,
+                plane,
                 size,
                 crop_fraction=self.crop_fraction,
                 rule=self.resize,
                 interpolation=self.interpolation,
                 fill=(fill if len(fill) > 1 else fill[0]) if self.resize == "border" else 0,
             )
-            for picture, fill in zip(pictures, fills, strict=True)
+            for plane, fill in zip(planes, fills, strict=True)
         ]
 
-    def _normalize(self, pictures: list[Image.Image]) -> np.ndarray:
-        """Pictures of C channels together -> [C, H, W] float32."""
-        if len(pictures) == 1:
-            return normalize(np.asarray(pictures[0]), self.mean, self.std)
-        return normalize(np.stack([np.asarray(picture) for picture in pictures], axis=2), self.mean, self.std)
-
-
-def _check_fraction(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 1e-3 <= value <= 1:  # NaN fails, too
-        raise ValueError(f"crop_fraction={value!r}: expected a number from 0.001 to 1, such as 0.9 or 224 / 256")
-    return float(value)
+    def _normalize(self, planes: list[Image.Image]) -> np.ndarray:
+        """Images of C channels together -> [C, H, W] float32."""
+        if len(planes) == 1:
+            return normalize(np.asarray(planes[0]), self.mean, self.std)
+        return normalize(np.stack([np.asarray(plane) for plane in planes], axis=2), self.mean, self.std)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,8 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from .losses import SoftTargetCrossEntropy, check_fraction, full_precision
+from ..images.checks import check_name, check_number
+from .losses import SoftTargetCrossEntropy, full_precision
 
 KINDS = ("none", "hard", "soft")
 REDUCTIONS = ("batchmean", "original")
@@ -58,20 +58,15 @@ class DistillationLoss(nn.Layer):
         base: Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor] | None = None,
     ) -> None:
         super().__init__()
-        for name, value, known in (("kind", kind, KINDS), ("reduction", reduction, REDUCTIONS)):
-            if value not in known:
-                raise ValueError(f"{name}={value!r}: expected one of {', '.join(map(repr, known))}")
-        if isinstance(temperature, bool) or not isinstance(temperature, numbers.Real) or not 0 < temperature < 1e6:
-            raise ValueError(f"temperature={temperature!r}: expected a number above 0; the DeiT paper takes 3.0")
         if base is not None and label_smoothing:
             raise ValueError(
                 f"label_smoothing={label_smoothing} belongs to the default base loss, and base={base!r} was given; "
                 "give the smoothing to that loss"
             )
-        self.kind = kind
-        self.alpha = check_fraction("alpha", alpha)
-        self.temperature = float(temperature)
-        self.reduction = reduction
+        self.kind = check_name("kind", kind, KINDS)
+        self.alpha = check_number("alpha", alpha, "[0, 1]")
+        self.temperature = check_number("temperature", temperature, "(0, 1e6]")
+        self.reduction = check_name("reduction", reduction, REDUCTIONS)
         self.base = SoftTargetCrossEntropy(label_smoothing) if base is None else base
 
     def forward(

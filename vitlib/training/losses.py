@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numbers
-
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
+
+from ..images.checks import check_number
 
 
 def soft_targets(labels: paddle.Tensor, logits: paddle.Tensor, label_smoothing: float = 0.0) -> paddle.Tensor:
@@ -31,13 +31,6 @@ def soft_targets(labels: paddle.Tensor, logits: paddle.Tensor, label_smoothing: 
     return targets
 
 
-def check_fraction(name: str, value: float) -> float:
-    """`value` as a float; raises ValueError outside [0, 1]."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value <= 1:
-        raise ValueError(f"{name}={value!r}: expected a number in [0, 1]")
-    return float(value)
-
-
 def full_precision(logits: paddle.Tensor) -> paddle.Tensor:
     """float16 and bfloat16 logits as float32: their softmax over many classes would lose most of its digits."""
     return logits.astype("float32") if logits.dtype in (paddle.float16, paddle.bfloat16) else logits
@@ -58,7 +51,7 @@ class SoftTargetCrossEntropy(nn.Layer):
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
-        self.label_smoothing = check_fraction("label_smoothing", label_smoothing)
+        self.label_smoothing = check_number("label_smoothing", label_smoothing, "[0, 1]")
 
     def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
         log_probabilities = F.log_softmax(full_precision(logits), axis=-1)
@@ -73,7 +66,7 @@ class BinaryCrossEntropy(nn.Layer):
         label_smoothing: s in [0, 1], applied to class indices only: soft targets come smoothed (as in timm). With a
             threshold indices are not smoothed either: every class would have s / C, and be present above 0.
         threshold: soft targets above it become 1, all others 0; None leaves them. DeiT III: 0.0, so that both classes
-            of a mixed picture are present, with targets of a Mixup of label_smoothing=0. Where that smooths by s,
+            of a mixed image are present, with targets of a Mixup of label_smoothing=0. Where that smooths by s,
             every class has s / C at least, and the threshold has to be above it.
         sum_classes: add the losses of the classes instead of averaging them (then C times larger).
 
@@ -85,7 +78,7 @@ class BinaryCrossEntropy(nn.Layer):
         self, label_smoothing: float = 0.1, *, threshold: float | None = None, sum_classes: bool = False
     ) -> None:
         super().__init__()
-        self.label_smoothing = check_fraction("label_smoothing", label_smoothing)
+        self.label_smoothing = check_number("label_smoothing", label_smoothing, "[0, 1]")
         self.threshold = threshold
         self.sum_classes = sum_classes
 

@@ -1,9 +1,8 @@
-"""Parameter groups: what weight decay leaves alone, and learning rates that fall with depth."""
+"""Parameter groups: no weight decay for biases, norms and tokens, and learning rates that fall with depth."""
 
 from __future__ import annotations
 
 import fnmatch
-import numbers
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import paddle
 from paddle import nn
 
+from ..images.checks import check_number
 from .parallel import unwrapped
 
 _STEM = re.compile(r"(cls_token|dist_token|reg_token|pos_embed|patch_embed|norm_pre)(\.|$)")
@@ -47,10 +47,9 @@ def param_groups(
     leave that out and call `paddle.nn.utils.clip_grad_norm_(model.parameters(), 1.0)` before `optimizer.step()`,
     as `TrainingStep` does.
     """
-    if isinstance(weight_decay, bool) or not isinstance(weight_decay, numbers.Real) or not weight_decay >= 0:
-        raise ValueError(f"weight_decay={weight_decay!r}: expected a number of at least 0; the DeiT recipe takes 0.05")
-    if layer_decay is not None and not 0 < layer_decay <= 1:
-        raise ValueError(f"layer_decay={layer_decay!r}: expected a factor in (0, 1], or None for one learning rate")
+    weight_decay = check_number("weight_decay", weight_decay, "[0, inf)")
+    if layer_decay is not None:
+        layer_decay = check_number("layer_decay", layer_decay, "(0, 1]")
     model = unwrapped(model)
     parameters = dict(model.named_parameters())
     spared = _spared(model, parameters, no_weight_decay)
@@ -69,15 +68,15 @@ def param_groups(
     return [
         {
             "params": members,
-            "weight_decay": float(weight_decay) if decays else 0.0,
-            "learning_rate": 1.0 if layer_decay is None else float(layer_decay) ** (last - layer),
+            "weight_decay": weight_decay if decays else 0.0,
+            "learning_rate": 1.0 if layer_decay is None else layer_decay ** (last - layer),
         }
         for (layer, decays), members in sorted(groups.items(), key=lambda group: group[0])
     ]
 
 
 def trained_parameters(optimizer: paddle.optimizer.Optimizer) -> list[paddle.Tensor]:
-    """What an optimizer was given to train, in groups or not."""
+    """The parameters of an optimizer, given in groups or not."""
     groups = optimizer._param_groups  # of which Paddle has no public list
     return [p for group in groups for p in (group["params"] if isinstance(group, dict) else [group])]
 
