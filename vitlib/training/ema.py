@@ -47,10 +47,13 @@ class ExponentialMovingAverage:
             decay = min(decay, (1 + self.num_updates) / (10 + self.num_updates))
         # Not by name: a parameter that two layers share has two in state_dict(), one in named_parameters()
         trained = {id(value) for value in self.model.parameters() if not value.stop_gradient}
+        weights: dict[Any, paddle.Tensor] = {}  # tensors, since lerp_ leaks memory with a number (Paddle 3.3.1)
         for name, value in self._values(self.model).items():
             average = self.average[name]
             if id(value) in trained:
-                average.lerp_(_as(value, average.dtype), 1 - decay)
+                if average.dtype not in weights:
+                    weights[average.dtype] = paddle.full([], 1 - decay, average.dtype)
+                average.lerp_(_as(value, average.dtype), weights[average.dtype])
             else:
                 average.copy_(_as(value, average.dtype), True)
         self.num_updates += 1
