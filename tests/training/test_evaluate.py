@@ -84,3 +84,10 @@ def test_of_a_deit_both_heads_and_their_mean_are_measured(tiny, images):
     assert found.predictions["class_head"].tolist() == class_head.argmax(1).tolist()
     assert found.predictions["distillation_head"].tolist() == distillation_head.argmax(1).tolist()
     assert found.accuracy_of("class_head") == pytest.approx(100 * (class_head.argmax(1) == labels.numpy()).mean())
+
+
+def test_labels_that_the_model_has_no_classes_for_are_refused(tiny, images):
+    model = tiny(num_classes=3)
+    batch = (images(batch=4), paddle.arange(4), paddle.arange(4), [])
+    with refused(ValueError, "labels from 0 to 3", "the model has 3 classes", "reset_head"):
+        evaluate(model, [batch], 4)

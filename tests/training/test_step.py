@@ -269,3 +269,14 @@ def test_what_cannot_work_is_refused(model, data):
 def test_mixed_precision_is_refused_on_the_cpu(model, amp):
     with refused(ValueError, amp, "CPU"):
         TrainingStep(model, DistillationLoss(), sgd(model), amp=amp)
+
+
+def test_arrays_are_trained_on_as_tensors_are(tiny, data):
+    trained = []
+    for given in (data, [value.numpy() for value in data]):
+        model = tiny(vitlib.DeiT, depth=1)
+        model.train()
+        trained.append((TrainingStep(model, DistillationLoss(), sgd(model))(*given), weights(model)))
+    (loss, expected), (again, found) = trained
+    assert loss == again
+    assert all((value == found[name]).all() for name, value in expected.items())

@@ -37,7 +37,7 @@ class DistillationLoss(nn.Layer):
     Called as `loss(outputs, labels, teacher_logits)`:
         outputs: what `vitlib.DeiT` gives in training, (logits, distillation_logits), each [B, C]; or one tensor
             [B, C], on which both terms then act (the paper's distillation without a token).
-        labels: class indices [B] of an integer type or soft targets [B, C].
+        labels: class indices [B] or soft targets [B, C]; an array or a tensor.
         teacher_logits: [B, C]; they receive no gradient. None for kind "none".
     Gives a scalar. Equals facebookresearch/deit's `DistillationLoss` (reduction="original"). `for_model_fit` is the
     same for `paddle.Model`.
@@ -86,6 +86,8 @@ class DistillationLoss(nn.Layer):
                 f"the student's logits have shape {list(distillation_logits.shape)} and the teacher's "
                 f"{list(teacher_logits.shape)}; expected the same [batch, classes], with the classes in the same order"
             )
+        if distillation_logits.shape[-1] == 1:
+            raise ValueError("distillation compares the probabilities of classes, and there is one class alone")
         student, teacher = full_precision(distillation_logits), full_precision(teacher_logits.detach())
         term = self._hard(student, teacher) if self.kind == "hard" else self._soft(student, teacher)
         return (1 - self.alpha) * base + self.alpha * term

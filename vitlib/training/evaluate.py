@@ -53,7 +53,7 @@ def evaluate(model: nn.Layer, batches: Iterable[Any], num_samples: int) -> Evalu
     num_samples: N, of the data set. Under `paddle.distributed` every process gives its share of the batches, and all
     get the same result.
 
-    Raises ValueError when no image was seen.
+    Raises ValueError for labels that the model has no classes for, and when no image was seen.
     """
     network = unwrapped(model)
     modes = [(layer, layer.training) for layer in network.sublayers(include_self=True)]
@@ -67,9 +67,14 @@ def evaluate(model: nn.Layer, batches: Iterable[Any], num_samples: int) -> Evalu
                 unreadable += reasons
                 if labels is None:  # nothing of the batch could be read
                     continue
-                heads = _logits(network, images)
+                heads, classes = _logits(network, images), labels.numpy()
+                if classes.min() < 0 or classes.max() >= heads[0].shape[-1]:
+                    raise ValueError(
+                        f"labels from {classes.min()} to {classes.max()}, and the model has {heads[0].shape[-1]} "
+                        "classes; give it a head for the classes of these images (reset_head)"
+                    )
                 total += float(F.cross_entropy(heads[0], labels, reduction="sum"))
-                rows = [labels.numpy(), *(head.argmax(axis=-1).numpy() for head in heads)]
+                rows = [classes, *(head.argmax(axis=-1).numpy() for head in heads)]
                 found[:, indices.numpy()] = np.stack(rows)
     finally:
         if modes[0][1]:

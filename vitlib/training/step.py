@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
 import paddle
 from paddle import nn
 
@@ -16,7 +17,7 @@ from .param_groups import trained_parameters
 
 
 class TrainingStep:
-    """`step(images, *targets)` trains a model by one batch and gives its loss as a float.
+    """`step(images, *targets)`, tensors or arrays, trains a model by one batch and gives its loss as a float.
 
     Args:
         model: in training mode; in a `paddle.DataParallel` or not. `model.set_recompute()` saves memory in here too.
@@ -87,7 +88,8 @@ class TrainingStep:
         self._pending, self._trouble = 0, ""
         self._scaler = paddle.amp.GradScaler() if amp == "float16" else None
 
-    def __call__(self, images: paddle.Tensor, *targets: paddle.Tensor) -> float:
+    def __call__(self, images: paddle.Tensor | np.ndarray, *targets: paddle.Tensor | np.ndarray) -> float:
+        images, *targets = (paddle.to_tensor(x) if isinstance(x, np.ndarray) else x for x in (images, *targets))
         if not self.model.training:
             raise RuntimeError("the model is in evaluation mode; call model.train() before training goes on")
         last = self._pending + 1 == self.accumulate
