@@ -23,7 +23,7 @@ from .image_data import ImageData
 from .loop import fit
 from .losses import BinaryCrossEntropy, SoftTargetCrossEntropy
 from .parallel import average_batch_norm
-from .param_groups import param_groups
+from .param_groups import param_groups, weight_decay_filter
 from .random_states import random_states, set_random_states
 from .remembered_teacher import RememberedTeacher
 from .run import Run, load_run, read_record
@@ -63,4 +63,5 @@ __all__ = [
     "set_random_states",
     "training_state",
     "warmup_cosine",
+    "weight_decay_filter",
 ]
