@@ -72,7 +72,7 @@ def test_preprocess_gives_what_it_gives_for_the_path(folder, mean):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_a_picture_with_an_orientation_tag_is_turned_once(tmp_path, mode):
+def test_an_image_with_an_orientation_tag_is_turned_once(tmp_path, mode):
     """Orientation 6: what was stored as the top row is seen as the right column."""
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -130,7 +130,7 @@ def test_positions_are_whole_numbers(folder, key):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_loaders_skip_and_name_what_is_unreadable(broken, workers):
-    (broken / "dog/1.png").write_text("no picture")
+    (broken / "dog/1.png").write_text("no image")
     dataset = ImageFolder(broken, noisy, seed=1)
     keys = [[(0, 7), (1, 8), (2, 9)], [(1, 10), (4, 11)], [(3, 12)]]
     for loader in (
@@ -164,7 +164,7 @@ def test_loaders_raise_when_told_so(broken, workers):
         dataset[1]
 
 
-def test_errors_of_a_transform_are_not_taken_for_unreadable_pictures(folder):
+def test_errors_of_a_transform_are_not_taken_for_unreadable_images(folder):
     def wrong(image, rng):
         raise ImageError("a mistake")
 

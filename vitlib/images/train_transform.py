@@ -1,4 +1,4 @@
-"""`TrainTransform`: what a picture goes through in training, from the file to the model's input, as one record."""
+"""`TrainTransform`: the augmentation of training images, from the file to the model's input, as one record."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from .checks import check_name, check_number
 from .color_jitter import ColorJitter
 from .decode import ImageSource, decode
 from .erasing import RandomErasing
@@ -17,15 +18,7 @@ from .normalize import normalize
 from .preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from .rand_augment import RandAugment, ThreeAugment
 from .random_crop import RandomResizedCrop, SimpleRandomCrop
-from .record import (
-    check_mean_and_std,
-    check_name,
-    check_number,
-    check_numbers,
-    check_size,
-    known_fields,
-    step,
-)
+from .record import check_mean_and_std, check_numbers, check_size, known_fields, step
 
 
 @dataclass(frozen=True)
@@ -35,8 +28,8 @@ class TrainTransform:
     The steps and their random draws are timm's; interpolation and erasing_mode have the defaults of its training
     script, which are not those of the function, and there is no colour jitter unless it is asked for.
     Called with one image and a NumPy generator, from which everything random comes: the same seed gives the same
-    array. An image is whatever `Preprocess` takes: a path, the bytes of an image file, a Pillow image or a uint8
-    array. len(mean) is the number of channels, 1 (grey) or 3 (RGB); what needs colour leaves grey as it is.
+    array. Images are given as for `Preprocess`: a path, the bytes of an image file, an open file, a Pillow image or a
+    uint8 array. len(mean) is the number of channels, 1 (grey) or 3 (RGB); what needs colour leaves grey as it is.
 
     =========  ===============================================================================
     DeiT       auto_augment="rand-m9-mstd0.5-inc1", interpolation="bicubic", erasing=0.25
@@ -49,10 +42,10 @@ class TrainTransform:
 
     size: int | tuple[int, int] = step(224, "Model input, int or (height, width).")
     crop: str = step("resized", '"resized": RandomResizedCrop; "simple": SimpleRandomCrop (DeiT III).')
-    scale: tuple[float, float] = step((0.08, 1.0), "Area of the resized crop, (lowest, highest) part of the picture.")
+    scale: tuple[float, float] = step((0.08, 1.0), "Area of the resized crop, (lowest, highest) part of the image.")
     ratio: tuple[float, float] = step((3 / 4, 4 / 3), "Its width / height, (lowest, highest).")
     interpolation: str = step(
-        "random", 'As in Preprocess, or "random": bilinear or bicubic, drawn for each picture and each operation.'
+        "random", 'As in Preprocess, or "random": bilinear or bicubic, drawn for each image and each operation.'
     )
     hflip: float = step(0.5, "Probability of mirroring left to right.")
     vflip: float = step(0.0, "Probability of mirroring top to bottom.")
@@ -68,7 +61,7 @@ class TrainTransform:
     std: tuple[float, ...] = step(IMAGENET_STD, "Divides each channel afterwards.")
     erasing: float = step(0.0, "Probability of RandomErasing.")
     erasing_mode: str = step("pixel", 'Of RandomErasing: "pixel", "rand" or "const".')
-    erasing_count: int = step(1, "Most rectangles that are erased in a picture.")
+    erasing_count: int = step(1, "Most rectangles that are erased in an image.")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", check_size(self.size))
@@ -78,12 +71,12 @@ class TrainTransform:
         if len(self.mean) not in (1, 3):
             raise ValueError(f"mean has {len(self.mean)} channels; expected 1 (grey) or 3 (RGB)")
         check_name("crop", self.crop, ("resized", "simple"))
-        check_number("hflip", self.hflip, 0, 1)
-        check_number("vflip", self.vflip, 0, 1)
+        check_number("hflip", self.hflip, "[0, 1]")
+        check_number("vflip", self.vflip, "[0, 1]")
         for name in ("scale", "ratio", "color_jitter"):
             if isinstance(getattr(self, name), (list, np.ndarray)):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
-        _ = self._crop, self._augment, self._jitter, self._erase  # whatever is wrong with them is told now
+        _ = self._crop, self._augment, self._jitter, self._erase  # their own checks run now
 
     @classmethod
     def from_preprocess(cls, preprocess: Preprocess, **fields: Any) -> TrainTransform:
@@ -101,26 +94,26 @@ class TrainTransform:
     def __call__(self, image: ImageSource, rng: np.random.Generator, out: np.ndarray | None = None) -> np.ndarray:
         """One image -> [C, H, W] float32; written to `out`, such as a row of a batch array, where it is given.
 
-        Raises `ImageError` (a ValueError) for a picture that cannot be used, naming it, and FileNotFoundError for a
+        Raises `ImageError` (a ValueError) for an image that cannot be used, naming it, and FileNotFoundError for a
         path that does not exist.
         """
-        picture = self.augment(image, rng)
-        shape = (len(self.mean), picture.height, picture.width)
+        augmented = self.augment(image, rng)
+        shape = (len(self.mean), augmented.height, augmented.width)
         if out is not None and (out.shape != shape or out.dtype != np.float32):
             raise ValueError(f"out: {out.dtype} {list(out.shape)}; expected float32 {list(shape)}")
-        values = normalize(np.asarray(picture), self.mean, self.std, out)
+        values = normalize(np.asarray(augmented), self.mean, self.std, out)
         return self._erase(values, rng) if self._erase else values
 
     def augment(self, image: ImageSource, rng: np.random.Generator) -> Image.Image:
-        """One image -> the picture before normalising and erasing, mode L or RGB; for looking at. Raises as calling."""
-        picture = self._crop(decode(image, "L" if len(self.mean) == 1 else "RGB", share=True), rng)
+        """One image -> the same before normalising and erasing, mode L or RGB; for looking at. Raises as calling."""
+        result = self._crop(decode(image, "L" if len(self.mean) == 1 else "RGB", share=True), rng)
         if self.hflip and rng.random() < self.hflip:
-            picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            result = result.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if self.vflip and rng.random() < self.vflip:
-            picture = picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+            result = result.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
         if self._augment:
-            picture = self._augment(picture, rng)
-        return self._jitter(picture, rng) if self._jitter else picture
+            result = self._augment(result, rng)
+        return self._jitter(result, rng) if self._jitter else result
 
     @cached_property
     def _crop(self) -> RandomResizedCrop | SimpleRandomCrop:

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..images import Preprocess
-from ..images.record import Record, check_count, check_name, check_number, field_types, sentence
+from ..images.checks import check_count, check_name, check_number
+from ..images.record import Record, field_types, sentence
 from ..layers.initialization import SCHEMES
 from ..layers.mlp import ACTIVATIONS
 from ..layers.patch_embed import Size, grid_of, to_pair
@@ -155,7 +156,7 @@ class ViTConfig(Record):
         if self.pre_logits is not None:
             check_count("pre_logits", self.pre_logits, 1)
         for name in _RATES:
-            check_number(name, getattr(self, name), 0, 1, open_end=True)
+            check_number(name, getattr(self, name), "[0, 1)")
         for name, known in CHOICES.items():
             check_name(name, getattr(self, name), known)
         if self.embed_dim % self.num_heads:

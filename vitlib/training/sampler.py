@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..images.checks import check_count
+
 
 class EpochSampler:
     """Batches of (index, draw), for `ImageFolder` and as the `batch_sampler` of `paddle.io.DataLoader`.
@@ -63,8 +65,7 @@ class EpochSampler:
             ("repeats", repeats, 1),
             ("world_size", world_size, 1),
         ):
-            if value < least:
-                raise ValueError(f"{name}={value}: expected {least} or more")
+            check_count(name, value, least)
         if not 0 <= rank < world_size:
             raise ValueError(f"rank={rank}: expected 0 to {world_size - 1}, since world_size={world_size}")
         if repeats > 1 and not shuffle:
@@ -96,7 +97,7 @@ class EpochSampler:
         return full if self.drop_last else full + (rest > self.rank)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        """What is left of the present epoch: one list of (index, draw) per batch."""
+        """The rest of the present epoch: one list of (index, draw) per batch."""
         return self._batches(self.epoch, self.batch)  # the present one, though the loader's thread comes later
 
     def _batches(self, epoch: int, start: int) -> Iterator[list[tuple[int, int]]]:
@@ -125,8 +126,7 @@ class EpochSampler:
 
     def set_epoch(self, epoch: int) -> None:
         """Goes to the beginning of `epoch`; the present one goes on where it is."""
-        if epoch < 0:
-            raise ValueError(f"epoch={epoch}: expected 0 or more")
+        check_count("epoch", epoch)
         if epoch != self.epoch:
             self.epoch, self.batch = epoch, 0
 
