@@ -108,7 +108,7 @@ def test_a_closed_pillow_image_is_refused() -> None:
         (None, ["None", "expected a path"]),
         (3, ["int", "expected a path"]),
         (object(), ["object", "expected a path"]),
-        (io.BytesIO(b"x"), ["give its .read()"]),
+        (io.BytesIO(b"x"), ["begins with b'x'"]),
         ([PIXELS], ["list where one picture belongs"]),
         (PIXELS.astype(np.float32) / 255, ["float32", "expected uint8, 0..255", "(array * 255).round()"]),
         (PIXELS.astype(np.int64), ["int64", "expected uint8"]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import pickle
 from pathlib import Path
@@ -269,10 +268,10 @@ def test_to_dict_is_json_and_from_dict_its_inverse() -> None:
         ({"size": "224"}, "expected an int"),
         ({"size": True}, "expected an int"),
         ({"size": (3, 224, 224)}, r"\(height, width\)"),
-        ({"crop_fraction": 0}, "expected a number from 0.001 to 1"),
-        ({"crop_fraction": 1.001}, "expected a number from 0.001 to 1"),
-        ({"crop_fraction": float("nan")}, "expected a number from 0.001 to 1"),
-        ({"crop_fraction": "0.9"}, "expected a number from 0.001 to 1"),
+        ({"crop_fraction": 0}, r"expected a number in \[0\.001, 1\]"),
+        ({"crop_fraction": 1.001}, r"expected a number in \[0\.001, 1\]"),
+        ({"crop_fraction": float("nan")}, r"expected a number in \[0\.001, 1\]"),
+        ({"crop_fraction": "0.9"}, r"expected a number in \[0\.001, 1\]"),
         ({"resize": "sqush"}, "did you mean 'squash'"),
         ({"resize": None}, "expected one of 'short', 'squash', 'border'"),
         ({"interpolation": "bicubik"}, "did you mean 'bicubic'"),
@@ -293,18 +292,3 @@ def test_values_that_cannot_work_raise_when_the_record_is_made(fields, message) 
         Preprocess(**fields)
     with pytest.raises(ValueError, match=message):
         Preprocess.from_dict(fields)
-
-
-def test_an_open_file_is_read_from_its_start_as_often_as_it_is_given(tmp_path) -> None:
-    path = tmp_path / "noise.png"
-    Image.fromarray(noise(9, 7)).save(path)
-    preprocess = Preprocess(size=8)
-    expected = preprocess.array(path)
-    buffer = io.BytesIO(path.read_bytes())
-    with open(path, "rb") as file:
-        for source in (file, buffer, buffer):
-            assert np.array_equal(preprocess.array(source), expected)
-    with pytest.raises(ImageError, match=r"item 0 of the list.*expected bytes, as of open\(path, 'rb'\)"):
-        preprocess([io.StringIO("text")])
-    with pytest.raises(ImageError, match="bytes"):
-        preprocess(io.BytesIO())

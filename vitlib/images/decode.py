@@ -22,7 +22,7 @@ _REFUSED_FORMATS = ("EPS", "WMF", "IPTC")
 
 
 # What a picture may be given as.
-ImageSource: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | np.ndarray
+ImageSource: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | np.ndarray
 
 
 def decode(source: ImageSource, mode: str = "RGB", *, where: str = "", share: bool = False) -> Image.Image:
@@ -50,6 +50,8 @@ def decode(source: ImageSource, mode: str = "RGB", *, where: str = "", share: bo
     if isinstance(source, (str, os.PathLike)):
         with _open_file(source, name) as file:
             return _decode_file(file, mode, name)
+    if hasattr(source, "read"):
+        source = _read(source, name)
     if isinstance(source, (bytes, bytearray, memoryview)):
         if not len(source):
             raise ImageError(f"{name}: there are no bytes; expected the contents of an image file")
@@ -116,6 +118,19 @@ def _open_file(path: str | os.PathLike[str], name: str) -> IO[bytes]:
         raise
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the path
         raise ImageError(f"{name}: cannot be opened: {error}") from error
+
+
+def _read(file: IO[bytes], name: str) -> bytes:
+    """All of an open file, from its beginning where it can go back there, as `PIL.Image.open` does."""
+    try:
+        if getattr(file, "seekable", bool)():
+            file.seek(0)
+        content = file.read()
+    except (OSError, ValueError) as error:  # ValueError: the file is closed
+        raise ImageError(f"{name}: cannot be read: {error}") from error
+    if not isinstance(content, bytes):
+        raise ImageError(f"{name}: gives {type(content).__name__}; expected a file opened for bytes, open(path, 'rb')")
+    return content
 
 
 def _decode_file(file: IO[bytes], mode: str, name: str) -> Image.Image:
@@ -236,6 +251,4 @@ def _type_complaint(source: Any) -> str:
         )
     if isinstance(source, (list, tuple)):
         return f"is a {type(source).__name__} where one picture belongs; {expected}. Lists of pictures must be flat"
-    if hasattr(source, "read"):
-        return f"is a file object; {expected}, so give its .read()"
     return f"cannot be a picture; {expected}"

@@ -15,11 +15,13 @@ import operator
 import re
 import textwrap
 import typing
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+
+from .checks import did_you_mean
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -117,25 +119,13 @@ def step(default: Any, sentence: str) -> Any:
     return field(default=default, metadata={"help": sentence})
 
 
-def nearest(name: Any, names: Iterable[str], count: int = 1) -> list[str]:
-    """The names most like a wrong one, at most `count` of them, the nearest first."""
-    spellings = {other.lower(): other for other in reversed([*names])}
-    return [spellings[other] for other in difflib.get_close_matches(str(name).lower(), spellings, n=count, cutoff=0.5)]
-
-
-def did_you_mean(name: Any, names: Iterable[str], count: int = 1) -> str:
-    """ "; did you mean 'depth'?", or "" where no name is near."""
-    near = nearest(name, names, count)
-    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-
-
 def known_fields(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """The values, if each belongs to a field of the dataclass; else TypeError with the nearest name."""
     names = [entry.name for entry in dataclasses.fields(cls)]
     for name in values:
         if name not in names:
             way = getattr(cls, "elsewhere", {}).get(name)
-            hint = f"; {way}." if way else did_you_mean(name, names)
+            hint = f"; {way}." if way else did_you_mean(name, names, cutoff=0.4)
             raise TypeError(f"{cls.__name__} has no field {name!r}{hint} It has {', '.join(names)}")
     return dict(values)
 
@@ -155,12 +145,12 @@ def check_size(size: Any) -> int | tuple[int, int] | None:
     return (height, width) if isinstance(size, (list, tuple)) else height
 
 
-def check_name(field_name: str, value: Any, known: Collection[str]) -> str:
-    """One of the known names."""
+def check_name(field_name: str, value: Any, known: tuple[str, ...]) -> str:
     if isinstance(value, str) and value in known:
         return value
-    expected = ", ".join(map(repr, known))
-    raise ValueError(f"{field_name}={value!r}: expected one of {expected}{did_you_mean(value, known)}")
+    nearest = difflib.get_close_matches(str(value), known, n=1)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    raise ValueError(f"{field_name}={value!r}: expected one of {', '.join(map(repr, known))}{hint}")
 
 
 def check_numbers(field_name: str, values: Any) -> tuple[float, ...]:
@@ -174,23 +164,11 @@ def check_numbers(field_name: str, values: Any) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
-def check_number(
-    field_name: str,
-    value: Any,
-    low: float,
-    high: float = math.inf,
-    *,
-    infinite: bool = False,
-    open_end: bool = False,
-) -> float:
-    """A number from `low` to `high`, both included (`high` is not with open_end), and finite unless infinity is one of
-    its values."""
+def check_number(field_name: str, value: Any, low: float, high: float = math.inf, *, infinite: bool = False) -> float:
+    """A number from `low` to `high`, both included, and finite unless infinity is one of its values."""
     known = not isinstance(value, bool) and isinstance(value, numbers.Real)
-    inside = known and low <= value <= high and not (open_end and value == high)  # NaN fails, too
-    if not inside or (math.isinf(value) and not infinite):
-        limits = (
-            f"from {low:g} to {'below ' if open_end else ''}{high:g}" if high < math.inf else f"of at least {low:g}"
-        )
+    if not known or not low <= value <= high or (math.isinf(value) and not infinite):  # NaN fails, too
+        limits = f"from {low:g} to {high:g}" if high < math.inf else f"of at least {low:g}"
         limits += "" if infinite or high < math.inf else ", and finite"
         raise ValueError(f"{field_name}={value!r}: expected a number {limits}")
     return float(value)
