@@ -304,7 +304,7 @@ def test_an_open_file_is_read_from_its_start_as_often_as_it_is_given(tmp_path) -
     with open(path, "rb") as file:
         for source in (file, buffer, buffer):
             assert np.array_equal(preprocess.array(source), expected)
-    with pytest.raises(ImageError, match=r"item 0 of the list.*expected bytes, as of open\(path, 'rb'\)"):
+    with pytest.raises(ImageError, match=r"item 0 of the list.*expected a file opened for bytes, open\(path, 'rb'\)"):
         preprocess([io.StringIO("text")])
     with pytest.raises(ImageError, match="bytes"):
         preprocess(io.BytesIO())

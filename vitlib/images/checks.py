@@ -11,16 +11,10 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 
-def nearest(name: Any, names: Iterable[str], count: int = 1) -> list[str]:
-    """The names most like a wrong one, at most `count` of them, the nearest first."""
-    spellings = {other.lower(): other for other in reversed([*names])}
-    return [spellings[other] for other in difflib.get_close_matches(str(name).lower(), spellings, n=count, cutoff=0.5)]
-
-
-def did_you_mean(name: Any, names: Iterable[str], count: int = 1) -> str:
-    """ "; did you mean 'depth'?", or "" where no name is near."""
-    near = nearest(name, names, count)
-    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+def did_you_mean(value: Any, known: Iterable[str], cutoff: float = 0.6, count: int = 1) -> str:
+    """The end of a sentence that names the nearest of the known names, at most `count`; "" where none is near."""
+    nearest = difflib.get_close_matches(str(value), list(known), n=count, cutoff=cutoff)
+    return f"; did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""
 
 
 def check_name(argument: str, value: Any, known: Collection[str]) -> str:
@@ -40,9 +34,14 @@ def check_number(argument: str, value: Any, interval: str) -> float:
     return float(value)
 
 
+def is_whole(value: Any) -> bool:
+    """Whether a value is an int of Python's or NumPy's; a bool is none."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
 def check_count(argument: str, value: Any, low: int = 0) -> int:
     """A whole number of at least `low`."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < low:
+    if not is_whole(value) or value < low:
         raise ValueError(f"{argument}={value!r}: expected a whole number of at least {low}")
     return int(value)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -70,7 +70,7 @@ class Preprocess(Record):
             "size": check_size(self.size),
             "crop_fraction": check_number("crop_fraction", self.crop_fraction, "[0.001, 1]"),
             "resize": check_name("resize", self.resize, RESIZE_RULES),
-            "interpolation": check_name("interpolation", self.interpolation, INTERPOLATIONS),
+            "interpolation": check_name("interpolation", self.interpolation, tuple(INTERPOLATIONS)),
             "mean": check_numbers("mean", self.mean),
             "std": check_numbers("std", self.std),
         }
@@ -136,8 +136,6 @@ class Preprocess(Record):
     def _cropped(self, image: ImageSource, where: str = "") -> list[Image.Image]:
         """The cropped image; for other than 1 or 3 channels one grey image per channel."""
         size = self._target()
-        if hasattr(image, "read"):
-            image = _contents(image, where)
         if self.in_chans in (1, 3):
             planes = [decode(image, "L" if self.in_chans == 1 else "RGB", where=where, share=True)]
             fills = [tuple(round(255 * value) for value in self.mean)]
@@ -161,14 +159,3 @@ class Preprocess(Record):
         if len(planes) == 1:
             return normalize(np.asarray(planes[0]), self.mean, self.std)
         return normalize(np.stack([np.asarray(plane) for plane in planes], axis=2), self.mean, self.std)
-
-
-def _contents(file: IO[bytes], where: str) -> bytes:
-    """All bytes of an open file, from its start where it can be rewound."""
-    if hasattr(file, "seekable") and file.seekable():
-        file.seek(0)
-    contents = file.read()
-    if not isinstance(contents, bytes):
-        name = f"{where} (a file object)" if where else "a file object"
-        raise ImageError(f"{name}: reading gives {type(contents).__name__}; expected bytes, as of open(path, 'rb')")
-    return contents

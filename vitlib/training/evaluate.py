@@ -12,6 +12,7 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from ..models import DeiT
+from ..models.evaluation import evaluation_mode
 from .parallel import sum_over_processes, unwrapped
 from .teacher import final_logits
 
@@ -56,31 +57,23 @@ def evaluate(model: nn.Layer, batches: Iterable[Any], num_samples: int) -> Evalu
     Raises ValueError for labels that the model has no classes for, and when no image was seen.
     """
     network = unwrapped(model)
-    modes = [(layer, layer.training) for layer in network.sublayers(include_self=True)]
-    network.eval()
     names = ["model", "class_head", "distillation_head"] if isinstance(network, DeiT) else ["model"]
     found = np.full([1 + len(names), num_samples], -1, np.int64)  # labels, then predictions
     total, unreadable = 0.0, []
-    try:
-        with paddle.no_grad():
-            for images, labels, indices, reasons in batches:
-                unreadable += reasons
-                if labels is None:  # nothing of the batch could be read
-                    continue
-                heads, classes = _logits(network, images), labels.numpy()
-                if classes.min() < 0 or classes.max() >= heads[0].shape[-1]:
-                    raise ValueError(
-                        f"labels from {classes.min()} to {classes.max()}, and the model has {heads[0].shape[-1]} "
-                        "classes; give it a head for the classes of these images (reset_head)"
-                    )
-                total += float(F.cross_entropy(heads[0], labels, reduction="sum"))
-                rows = [classes, *(head.argmax(axis=-1).numpy() for head in heads)]
-                found[:, indices.numpy()] = np.stack(rows)
-    finally:
-        if modes[0][1]:
-            network.train()  # which tells Paddle's tracer, too
-        for layer, training in modes:  # some may be kept in evaluation mode, such as a frozen BatchNorm
-            layer.training = training
+    with evaluation_mode(network), paddle.no_grad():
+        for images, labels, indices, reasons in batches:
+            unreadable += reasons
+            if labels is None:  # nothing of the batch could be read
+                continue
+            heads, classes = _logits(network, images), labels.numpy()
+            if classes.min() < 0 or classes.max() >= heads[0].shape[-1]:
+                raise ValueError(
+                    f"labels from {classes.min()} to {classes.max()}, and the model has {heads[0].shape[-1]} "
+                    "classes; give it a head for the classes of these images (reset_head)"
+                )
+            total += float(F.cross_entropy(heads[0], labels, reduction="sum"))
+            rows = [classes, *(head.argmax(axis=-1).numpy() for head in heads)]
+            found[:, indices.numpy()] = np.stack(rows)
     found, total = _over_processes(found, total)
     seen = int((found[0] >= 0).sum())
     if not seen:
