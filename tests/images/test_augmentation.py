@@ -391,3 +391,8 @@ def test_an_unknown_field_names_the_nearest() -> None:
 def test_mixup_settings_that_cannot_work_are_refused(fields: dict) -> None:
     with pytest.raises(ValueError, match=r"expected|nothing would be mixed"):
         Mixup(10, **fields)
+
+
+def test_a_seed_is_the_generator_with_that_seed() -> None:
+    np.testing.assert_array_equal(DEIT(IMAGE, 3), DEIT(IMAGE, np.random.default_rng(3)))
+    assert DEIT.augment(IMAGE, 3).tobytes() == DEIT.augment(IMAGE, np.random.default_rng(3)).tobytes()

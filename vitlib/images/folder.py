@@ -15,6 +15,7 @@ from PIL import Image
 from .checks import check_count
 from .decode import decode
 from .errors import ImageError
+from .generator import as_generator
 from .preprocess import Preprocess
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # torchvision's
@@ -42,8 +43,8 @@ class ImageFolder:
         transform: for training, called as transform(image, rng) with a Pillow image (RGB) and a
             `numpy.random.Generator`; gives an array [C, H, W] float32.
         preprocess: for evaluation, instead of `transform`: a `Preprocess`. With neither, samples hold Pillow images.
-        seed: of the generators. That of a sample is `numpy.random.default_rng([seed, draw])`, so what augmentation
-            does depends on (seed, draw) alone, however many workers or processes there are.
+        seed: of the generators. That of `dataset[index, draw]` is `numpy.random.default_rng([seed, draw])`, so its
+            augmentation depends on (seed, draw) alone, however many workers or processes there are.
         on_unreadable: for files that cannot be read as an image: "skip" gives a `Sample` without image, which
             `collate` takes out of the batch and names there; "raise" raises ImageError.
         classes: the classes in the order of the labels, such as those of the training set; default: the names of the
@@ -52,7 +53,8 @@ class ImageFolder:
     Attributes: `classes`, a list of names; `samples`, a list of (path, label), sorted by class and path; `labels`,
     an int64 array [len]; `ignored`, a list of paths.
 
-    `dataset[index, draw]` gives a `Sample`; `dataset[index]` takes the index as draw.
+    `dataset[index, draw]` gives a `Sample`, and `EpochSampler` makes such keys. `dataset[index]` is augmented anew each
+    time, in every worker and epoch, by a generator that is seeded from NumPy's global random state.
 
     Raises FileNotFoundError or NotADirectoryError for a bad `root`, and OSError for a folder in it that cannot be
     listed; ValueError when the folder has no subfolders, a subfolder has no images, images lie beside the
@@ -121,7 +123,7 @@ class ImageFolder:
         if self.preprocess is not None:
             return Sample(self.preprocess.array(image), label, index)
         if self.transform is not None:
-            rng = np.random.default_rng([self.seed, index if draw is None else operator.index(draw)])
+            rng = as_generator(None) if draw is None else np.random.default_rng([self.seed, operator.index(draw)])
             return Sample(self.transform(image, rng), label, index)
         return Sample(image, label, index)
 

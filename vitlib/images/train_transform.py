@@ -14,6 +14,7 @@ from .checks import check_name, check_number
 from .color_jitter import ColorJitter
 from .decode import ImageSource, decode
 from .erasing import RandomErasing
+from .generator import as_generator
 from .normalize import normalize
 from .preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from .rand_augment import RandAugment, ThreeAugment
@@ -27,9 +28,13 @@ class TrainTransform:
 
     The steps and their random draws are timm's; interpolation and erasing_mode have the defaults of its training
     script, which are not those of the function, and there is no colour jitter unless it is asked for.
-    Called with one image and a NumPy generator, from which everything random comes: the same seed gives the same
-    array. Images are given as for `Preprocess`: a path, the bytes of an image file, an open file, a Pillow image or a
-    uint8 array. len(mean) is the number of channels, 1 (grey) or 3 (RGB); what needs colour leaves grey as it is.
+
+    Called with one image, and with a NumPy generator or a seed, which then decides everything random. Called with the
+    image alone, as the `transform` of any data set, it draws anew each time, in each worker of a `paddle.io.DataLoader`
+    and in each epoch: from NumPy's global random state, so that `numpy.random.seed` makes a run repeatable.
+
+    Images are given as for `Preprocess`: a path, the bytes of an image file, an open file, a Pillow image or a uint8
+    array. len(mean) is the number of channels, 1 (grey) or 3 (RGB); what needs colour leaves grey as it is.
 
     =========  ===============================================================================
     DeiT       auto_augment="rand-m9-mstd0.5-inc1", interpolation="bicubic", erasing=0.25
@@ -91,12 +96,15 @@ class TrainTransform:
         """A copy with these fields changed. Raises as the class does."""
         return dataclasses.replace(self, **known_fields(type(self), changes))
 
-    def __call__(self, image: ImageSource, rng: np.random.Generator, out: np.ndarray | None = None) -> np.ndarray:
+    def __call__(
+        self, image: ImageSource, rng: np.random.Generator | int | None = None, out: np.ndarray | None = None
+    ) -> np.ndarray:
         """One image -> [C, H, W] float32; written to `out`, such as a row of a batch array, where it is given.
 
         Raises `ImageError` (a ValueError) for an image that cannot be used, naming it, and FileNotFoundError for a
         path that does not exist.
         """
+        rng = as_generator(rng)
         augmented = self.augment(image, rng)
         shape = (len(self.mean), augmented.height, augmented.width)
         if out is not None and (out.shape != shape or out.dtype != np.float32):
@@ -104,8 +112,9 @@ class TrainTransform:
         values = normalize(np.asarray(augmented), self.mean, self.std, out)
         return self._erase(values, rng) if self._erase else values
 
-    def augment(self, image: ImageSource, rng: np.random.Generator) -> Image.Image:
+    def augment(self, image: ImageSource, rng: np.random.Generator | int | None = None) -> Image.Image:
         """One image -> the same before normalising and erasing, mode L or RGB; for looking at. Raises as calling."""
+        rng = as_generator(rng)
         result = self._crop(decode(image, "L" if len(self.mean) == 1 else "RGB", share=True), rng)
         if self.hflip and rng.random() < self.hflip:
             result = result.transpose(Image.Transpose.FLIP_LEFT_RIGHT)

@@ -42,6 +42,9 @@ class EpochSampler:
                 ...
                 sampler.advance()
 
+    Or call `set_epoch` before each epoch. Where neither is done, an iteration takes the order and draws of the epoch
+    after that of the iteration before: `passes` counts these.
+
     Raises ValueError when a number cannot work, an epoch would have no batch, or training processes would have
     different numbers of batches and wait for each other for ever.
     """
@@ -90,6 +93,8 @@ class EpochSampler:
         self.drop_last = drop_last
         self.epoch = 0
         self.batch = 0
+        self.passes = 0
+        self._iterated = self._placed = False  # placed by advance, set_epoch or set_state_dict
 
     def __len__(self) -> int:
         """Batches of this process in an entire epoch."""
@@ -98,7 +103,10 @@ class EpochSampler:
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         """The rest of the present epoch: one list of (index, draw) per batch."""
-        return self._batches(self.epoch, self.batch)  # the present one, though the loader's thread comes later
+        self.passes += self._iterated and not self._placed
+        self._iterated = True
+        # of the present position, though a loader's thread may come to it later
+        return self._batches(self.epoch + self.passes, self.batch)
 
     def _batches(self, epoch: int, start: int) -> Iterator[list[tuple[int, int]]]:
         order = self._order(epoch)
@@ -120,6 +128,7 @@ class EpochSampler:
 
     def advance(self) -> None:
         """Counts one batch as done; after the last of an epoch comes the first of the next."""
+        self._placed = True
         self.batch += 1
         if self.batch >= len(self):
             self.epoch, self.batch = self.epoch + 1, 0
@@ -129,10 +138,11 @@ class EpochSampler:
         check_count("epoch", epoch)
         if epoch != self.epoch:
             self.epoch, self.batch = epoch, 0
+        self.passes, self._placed = 0, True
 
     def state_dict(self) -> dict[str, Any]:
         """Where training is, and what the order depends on, as plain JSON values."""
-        return {"epoch": self.epoch, "batch": self.batch, **self._settings()}
+        return {"epoch": self.epoch, "batch": self.batch, "passes": self.passes, **self._settings()}
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         """Goes to where `state_dict` was made. The number of processes may differ if they take as much together.
@@ -145,7 +155,8 @@ class EpochSampler:
                     f"the sampler has {name} {value} and the state is of one with {state.get(name)}; "
                     "resume with the same data and settings, or start anew"
                 )
-        self.epoch, self.batch = state["epoch"], state["batch"]
+        self.epoch, self.batch, self.passes = (state[name] for name in ("epoch", "batch", "passes"))
+        self._placed = True
 
     def _settings(self) -> dict[str, Any]:
         return {
