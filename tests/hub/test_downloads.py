@@ -255,7 +255,7 @@ def test_a_compressed_or_endless_answer_is_refused(server, get, monkeypatch, tmp
 
 
 def test_names_from_a_url_stay_inside_the_cache(server, get, tmp_path):
-    for path in ("/..%2F..%2Fevil", "/%2e%2e", "/a%00b", "/"):
+    for path in ("/", "/..%2F..%2Fevil", "/a%2F..", "/a%00b"):
         found = get(server.put(path, BODY))
         assert found.resolve().parent.parent == tmp_path.resolve()
         assert not found.name.startswith(".")
