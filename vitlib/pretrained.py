@@ -16,7 +16,7 @@ from .checkpoint.file_names import WEIGHT_ENDINGS, WEIGHT_NAMES, choose_weights
 from .checkpoint.json_file import json_bytes, read_json
 from .hub import DownloadError, class_names, fetch, is_identifier
 from .models import VisionTransformer, ViTConfig, build_model, get_config
-from .models.published import published
+from .models.presets import published
 from .version import __version__
 from .weights.arrays import Arrays
 from .weights.config_files import own_config, understand_config
@@ -134,9 +134,8 @@ def create_model(
     if not row.num_classes and not config.num_classes:
         # the original ImageNet-21k files have a head that their publisher calls unusable
         options = replace(options, allow=(*options.allow, "head"))
-    # Weights of a preset compute as the preset does, wherever they were fetched
-    config = config.replace(position_resize=overrides.get("position_resize", row.position_resize))
     model = _build_lazily(config, model_class)
+    # Weights of a preset compute as the preset does, wherever they were fetched
     load_opened(model, opened, options, fixed={"norm_eps", "activation", "position_resize", "preprocess", *overrides})
     if model.labels is None and "head.weight" in model.load_report.loaded:
         model.labels = class_names(model.config.num_classes)
@@ -252,15 +251,15 @@ def _open_published(name: str) -> tuple[Any, Opened]:
     only the hub has them and its extra is missing.
     """
     row, failures = published(name), []
-    for source in row.sources:
+    for location in row.locations:
         try:
-            opened = open_source(f"hf:{source.location}" if source.on_hub else source.location)
+            opened = open_source(location)
         except (DownloadError, ImportError) as error:
             failures.append(error)
             continue
         # Its record says what the published accuracy was measured with, and so do we
         opened.config = SourceConfig(opened.config.kind, {}, row.preprocess, opened.config.labels)
-        place = f"{row.name}, licence {row.licence}, from {source.location}"
+        place = f"{row.name}, licence {row.licence}, from {location}"
         top1 = f"; published top-1 {row.top1} % ({row.top1_source})" if row.top1 is not None else ""
         opened.notes = (place + top1, *(f"not available: {error}" for error in failures))
         return row, opened

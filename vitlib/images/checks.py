@@ -13,8 +13,10 @@ from typing import Any
 
 def did_you_mean(value: Any, known: Iterable[str], cutoff: float = 0.6, count: int = 1) -> str:
     """The end of a sentence that names the nearest of the known names, at most `count`; "" where none is near."""
-    nearest = difflib.get_close_matches(str(value), list(known), n=count, cutoff=cutoff)
-    return f"; did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""
+    nearest = [repr(name) for name in difflib.get_close_matches(str(value), list(known), n=count, cutoff=cutoff)]
+    if len(nearest) > 1:
+        nearest[-2:] = [f"{nearest[-2]} or {nearest[-1]}"]
+    return f"; did you mean {', '.join(nearest)}?" if nearest else ""
 
 
 def check_name(argument: str, value: Any, known: Collection[str]) -> str:

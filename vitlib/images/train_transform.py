@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,11 +18,11 @@ from .normalize import normalize
 from .preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from .rand_augment import RandAugment, ThreeAugment
 from .random_crop import RandomResizedCrop, SimpleRandomCrop
-from .record import check_mean_and_std, check_numbers, check_size, known_fields, step
+from .record import Record, check_mean_and_std, check_numbers, check_size
 
 
 @dataclass(frozen=True)
-class TrainTransform:
+class TrainTransform(Record):
     """Crop, flip, augment, jitter, normalise, erase: timm's `create_transform(size, is_training=True)` as a record.
 
     The steps and their random draws are timm's; interpolation and erasing_mode have the defaults of its training
@@ -42,31 +41,43 @@ class TrainTransform:
     =========  ===============================================================================
 
     Frozen: `replace` makes a changed copy. Raises ValueError when a value cannot work, and TypeError, with the nearest
-    name, for a field that does not exist (in `replace` and `from_preprocess`).
+    name, for a field that does not exist.
+
+    Args:
+        size: Size of the model's input, an int or (height, width). Default: 224.
+        crop: "resized" is RandomResizedCrop; "simple" is SimpleRandomCrop (DeiT III). Default: 'resized'.
+        scale: Area of the resized crop, (lowest, highest) part of the image. Default: (0.08, 1.0).
+        ratio: Width / height of the resized crop, (lowest, highest). Default: (3 / 4, 4 / 3).
+        interpolation: As in Preprocess, or "random": bilinear or bicubic, drawn for each image and each operation.
+            Default: 'random'.
+        hflip: Probability of mirroring left to right. Default: 0.5.
+        vflip: Probability of mirroring top to bottom. Default: 0.0.
+        auto_augment: RandAugment in timm's language, such as "rand-m9-mstd0.5-inc1"; "3a" is ThreeAugment; None for
+            neither. Default: None.
+        color_jitter: Jitter of brightness, contrast and saturation: one number, or one each and a fourth for the hue;
+            None for none. As in timm, without effect beside a RandAugment (other than with the operations "3a").
+            Default: None.
+        mean: Subtracted from each channel, on the 0..1 scale. Default: (0.485, 0.456, 0.406).
+        std: Divides each channel afterwards. Default: (0.229, 0.224, 0.225).
+        erasing: Probability of RandomErasing. Default: 0.0.
+        erasing_mode: Mode of RandomErasing: "pixel", "rand" or "const". Default: 'pixel'.
+        erasing_count: Most rectangles that are erased in an image. Default: 1.
     """
 
-    size: int | tuple[int, int] = step(224, "Model input, int or (height, width).")
-    crop: str = step("resized", '"resized": RandomResizedCrop; "simple": SimpleRandomCrop (DeiT III).')
-    scale: tuple[float, float] = step((0.08, 1.0), "Area of the resized crop, (lowest, highest) part of the image.")
-    ratio: tuple[float, float] = step((3 / 4, 4 / 3), "Its width / height, (lowest, highest).")
-    interpolation: str = step(
-        "random", 'As in Preprocess, or "random": bilinear or bicubic, drawn for each image and each operation.'
-    )
-    hflip: float = step(0.5, "Probability of mirroring left to right.")
-    vflip: float = step(0.0, "Probability of mirroring top to bottom.")
-    auto_augment: str | None = step(
-        None, 'RandAugment in timm\'s language, such as "rand-m9-mstd0.5-inc1"; "3a": ThreeAugment; None: neither.'
-    )
-    color_jitter: float | tuple[float, ...] | None = step(
-        None,
-        "Of brightness, contrast and saturation: one number, or one each and a fourth for the hue. As in timm, without "
-        'effect beside a RandAugment (other than with the operations "3a").',
-    )
-    mean: tuple[float, ...] = step(IMAGENET_MEAN, "Subtracted from each channel, on the 0..1 scale.")
-    std: tuple[float, ...] = step(IMAGENET_STD, "Divides each channel afterwards.")
-    erasing: float = step(0.0, "Probability of RandomErasing.")
-    erasing_mode: str = step("pixel", 'Of RandomErasing: "pixel", "rand" or "const".')
-    erasing_count: int = step(1, "Most rectangles that are erased in an image.")
+    size: int | tuple[int, int] = 224
+    crop: str = "resized"
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    interpolation: str = "random"
+    hflip: float = 0.5
+    vflip: float = 0.0
+    auto_augment: str | None = None
+    color_jitter: float | tuple[float, ...] | None = None
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    erasing: float = 0.0
+    erasing_mode: str = "pixel"
+    erasing_count: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", check_size(self.size))
@@ -90,11 +101,7 @@ class TrainTransform:
         `fields` sets any others, or these. Raises ValueError where the record has no size and none is given.
         """
         shared = {name: getattr(preprocess, name) for name in ("size", "interpolation", "mean", "std")}
-        return cls(**shared | known_fields(cls, fields))
-
-    def replace(self, **changes: Any) -> TrainTransform:
-        """A copy with these fields changed. Raises as the class does."""
-        return dataclasses.replace(self, **known_fields(type(self), changes))
+        return cls(**shared | fields)
 
     def __call__(
         self, image: ImageSource, rng: np.random.Generator | int | None = None, out: np.ndarray | None = None
