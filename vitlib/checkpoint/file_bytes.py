@@ -28,7 +28,7 @@ class FileBytes:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> FileBytes:
-        """Raises `WeightsError` for what is not a regular file with something in it, and OSError as the system says."""
+        """Raises `WeightsError` unless it is a regular file with something in it, and OSError as the system says."""
         path = os.fsdecode(path)
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):

@@ -1,4 +1,4 @@
-"""What each pickle opcode does, in terms of what `PickleReader` can do.
+"""The effect of each pickle opcode, in terms of the methods of `PickleReader`.
 
 Only opcodes that weight files use are here: protocols 2 to 5 without extension codes, out-of-band buffers and the
 text forms of protocol 0. Source: Lib/pickletools.py of CPython.

@@ -70,6 +70,7 @@ class BFloat16:
     """
 
     bits: np.ndarray
+    itemsize = 2
 
     def __post_init__(self) -> None:
         if not isinstance(self.bits, np.ndarray) or self.bits.dtype != np.uint16:
