@@ -167,9 +167,9 @@ def _check_classes(root: str, found: list[str], classes: list[str], allow_empty:
     repeated = sorted({name for name in wanted if wanted.count(name) > 1})
     if repeated:
         raise ValueError(f"classes names {_names(repeated)} more than once")
-    missing = [] if allow_empty else [name for name in wanted if name not in set(found)]
+    missing = [name for name in wanted if name not in set(found)]
     extra = [name for name in found if name not in set(wanted)]
-    if missing or extra:
+    if extra or (missing and not allow_empty):
         parts = [f"lacks {_names(missing)}"] * bool(missing) + [f"has {_names(extra)} besides"] * bool(extra)
         hint = "" if extra else "; allow_empty accepts classes without images"
         raise ValueError(
