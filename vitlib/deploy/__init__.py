@@ -1,4 +1,4 @@
-"""Running a model fast."""
+"""Fast inference."""
 
 from .cpu import CpuTuning, tune_cpu
 
