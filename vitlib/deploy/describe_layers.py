@@ -38,13 +38,6 @@ class Affine(NamedTuple):
     weight: np.ndarray
     bias: np.ndarray | None
 
-    def after(self, scale: np.ndarray, shift: np.ndarray | None) -> Affine:
-        """The same of x·scale + shift."""
-        bias = self.bias
-        if shift is not None:
-            bias = shift @ self.weight + (0 if bias is None else bias)
-        return Affine(scale[:, None] * self.weight, bias)
-
     def times(self, factor: np.ndarray) -> Affine:
         """Its result, times a factor for each channel."""
         return Affine(self.weight * factor, None if self.bias is None else self.bias * factor)
@@ -80,9 +73,9 @@ def describe_layer(graph: Graph, layer: nn.Layer, x: Value, path: str) -> Value:
             return graph.linear(x, layer.weight, layer.bias)
         if kind in _NORM:
             _check_last_axis(layer)
-            return graph.layer_norm(
-                x, array(layer.weight), array(layer.bias), layer._epsilon, dim=layer._normalized_shape[0]
-            )
+            if layer.weight is None:
+                raise DescriptionError("a LayerNorm without weight; give it one")
+            return graph.layer_norm(x, array(layer.weight), array(layer.bias), layer._epsilon)
         if kind is LayerScale:
             return graph.multiply(x, graph.weight(layer.gamma, "gamma"))
         if kind is nn.GELU:
@@ -115,12 +108,18 @@ def describe_block(
         if with_weights:
             raise DescriptionError(f"the to_graph of {type(block).__name__} does not tell its attention weights")
         with graph.scope(path):
-            return _keep(graph, block.to_graph(graph, x), kept, num_prefix), None
+            return _kept(graph, block.to_graph(graph, x), kept, num_prefix), None
     num_first = kept if isinstance(kept, int) else None
     weights = None
     if is_plain(block.attn, (MultiHeadAttention,)):
         y, weights = _attention(
-            graph, block.attn, x, f"{path}.attn", norm=block.norm1, scale=block.ls1, kept=num_first, with_weights=with_weights
+            graph,
+            block.attn,
+            graph.layer(block.norm1, x),
+            f"{path}.attn",
+            scale=block.ls1,
+            kept=num_first,
+            with_weights=with_weights,
         )
     elif with_weights:
         raise DescriptionError(f"the to_graph of {type(block.attn).__name__} does not tell its attention weights")
@@ -133,9 +132,11 @@ def describe_block(
         x = graph.add(_first(graph, x, num_first), y, "attn.add")
         if kept == "mean" and num_prefix:
             x = graph.slice(x, 1, num_prefix)
-    mean_inside = kept == "mean" and is_plain(block.ls2, (nn.Identity, LayerScale)) and is_plain(block.drop_path2, _PASS)
+    mean_inside = (
+        kept == "mean" and is_plain(block.ls2, (nn.Identity, LayerScale)) and is_plain(block.drop_path2, _PASS)
+    )
     if is_plain(block.mlp, (MLP,)):
-        y = _mlp(graph, block.mlp, x, f"{path}.mlp", norm=block.norm2, scale=block.ls2, mean=mean_inside)
+        y = _mlp(graph, block.mlp, graph.layer(block.norm2, x), f"{path}.mlp", scale=block.ls2, mean=mean_inside)
     else:
         mean_inside = False
         y = graph.layer(block.ls2, graph.layer(block.mlp, graph.layer(block.norm2, x)))
@@ -149,6 +150,12 @@ def describe_block(
     return x, weights
 
 
+def _kept(graph: Graph, x: Value, kept: Kept, num_prefix: int) -> Value:
+    if kept == "mean":
+        return graph.mean(graph.slice(x, 1, num_prefix) if num_prefix else x, 1, keepdim=True)
+    return _first(graph, x, None if kept == "all" else kept)
+
+
 def _first(graph: Graph, x: Value, count: int | None) -> Value:
     return x if count is None else graph.slice(x, 1, 0, count, "kept")
 
@@ -159,28 +166,34 @@ def _attention(
     x: Value,
     path: str,
     *,
-    norm: nn.Layer | None = None,
     scale: nn.Layer | None = None,
     kept: int | None = None,
     with_weights: bool = False,
 ) -> tuple[Value, Value | None]:
-    """scale(attention(norm(x))) [B, M, D] of the first `kept` tokens (None: all), and the weights [B, H, N, N]."""
+    """scale(attention(x)) [B, M, D] of the first `kept` tokens (None: all), and the weights [B, H, N, N]."""
     num_heads, d, dim = attn.num_heads, attn.head_dim, attn.num_heads * attn.head_dim
-    x, affine = _normed(graph, norm, x, attn.qkv)
-    late_scale = affine is None or not is_plain(attn.q_norm, (nn.Identity,))
-    if affine is None:
-        x = graph.layer(attn.qkv, x)
-        with graph.scope(path):
-            q, k, v = (graph.heads(part, num_heads, d) for part in graph.split(x, 2, 3))
-            q = q if with_weights or kept is None else graph.slice(q, 2, 0, kept, "kept")
-    else:
-        if not late_scale:
+    plain = is_plain(attn.qkv, _LINEAR)
+    scaled = plain and is_plain(attn.q_norm, (nn.Identity,))
+    queries = None if with_weights else kept
+    if plain:
+        affine = linear_weights(attn.qkv)
+        if scaled:
             affine = affine.times(np.repeat(np.float32([1 / math.sqrt(d), 1, 1]), dim))
         with graph.scope(path):
-            q, k, v = _queries_keys_values(graph, x, affine, num_heads, d, None if with_weights else kept)
+            q, k, v = (
+                graph.linear(tokens, *affine.columns(index * dim, (index + 1) * dim), name)
+                for index, (name, tokens) in enumerate((("q", _first(graph, x, queries)), ("k", x), ("v", x)))
+            )
+    else:
+        x = graph.layer(attn.qkv, x)
+        with graph.scope(path):
+            q, k, v = graph.split(x, 2, 3)
+            q = _first(graph, q, queries)
+    with graph.scope(path):
+        q, k, v = (graph.heads(part, num_heads, d) for part in (q, k, v))
     q, k = graph.layer(attn.q_norm, q), graph.layer(attn.k_norm, k)
     with graph.scope(path):
-        if late_scale:
+        if not scaled:
             q = graph.multiply(q, graph.weight(1 / math.sqrt(d), "scale"))
         weights = None
         if with_weights:
@@ -195,41 +208,17 @@ def _attention(
     return graph.layer(attn.proj_drop, y), weights
 
 
-def _queries_keys_values(
-    graph: Graph, x: Value, affine: Affine, num_heads: int, d: int, queries: int | None
-) -> list[Value]:
-    """Each [B, H, N, d], the queries of the first so many tokens alone; in the form that the engine prefers."""
-    dim, form = num_heads * d, graph.shaping.qkv
-    alone = [(0, "q"), (1, "k"), (2, "v")] if form == "separate" else [(0, "q")] if queries else []
-    found = []
-    for index, name in alone:
-        tokens = _first(graph, x, queries) if name == "q" else x
-        part = graph.linear(tokens, *affine.columns(index * dim, (index + 1) * dim), name)
-        found.append(graph.heads(part, num_heads, d, name))
-    parts = 3 - len(found)
-    if not parts:
-        return found
-    y = graph.linear(x, *affine.columns((3 - parts) * dim, 3 * dim), "qkv" if parts == 3 else "kv")
-    if form == "stacked":
-        y = graph.transpose(graph.reshape(y, (0, 0, parts, num_heads, d)), (2, 0, 3, 1, 4))
-        return found + list(graph.unbind(y, 0, parts))
-    return found + [graph.heads(part, num_heads, d) for part in graph.split(y, 2, parts)]
-
-
 def _mlp(
     graph: Graph,
     mlp: nn.Layer,
     x: Value,
     path: str,
     *,
-    norm: nn.Layer | None = None,
     scale: nn.Layer | None = None,
     mean: bool = False,
 ) -> Value:
-    """scale(mlp(norm(x))): [B, N, D] -> the same, or its mean over the tokens [B, 1, D]."""
-    x, affine = _normed(graph, norm, x, mlp.fc1)
-    with graph.scope(f"{path}.fc1"):
-        x = graph.layer(mlp.fc1, x) if affine is None else graph.linear(x, *affine)
+    """scale(mlp(x)): [B, N, D] -> the same, or its mean over the tokens [B, 1, D]."""
+    x = graph.layer(mlp.fc1, x)
     if isinstance(mlp.activation, nn.Layer):
         x = graph.layer(mlp.activation, x)
     elif mlp.activation in _FUNCTIONS:
@@ -237,27 +226,14 @@ def _mlp(
             x = graph.activation(x, _FUNCTIONS[mlp.activation])
     else:
         name = getattr(mlp.activation, "__name__", repr(mlp.activation))
-        raise DescriptionError(f"the activation {name} is not known; use {', '.join(ACTIVATIONS)}, {ways_out('the MLP')}")
+        raise DescriptionError(
+            f"the activation {name} is not known; use {', '.join(ACTIVATIONS)}, {ways_out('the MLP')}"
+        )
     x = graph.layer(mlp.drop1, x)
     if mean:  # the second layer is linear, so its mean is that of the mean
         with graph.scope(path):
             x = graph.mean(x, 1, keepdim=True)
     return graph.layer(mlp.drop2, _product(graph, mlp.fc2, x, f"{path}.fc2", scale))
-
-
-def _normed(graph: Graph, norm: nn.Layer | None, x: Value, layer: nn.Layer) -> tuple[Value, Affine | None]:
-    """norm(x), and the weights of the linear layer that takes it; on request they hold the norm's scale and shift.
-
-    None for a layer that is not plain.
-    """
-    affine = linear_weights(layer) if is_plain(layer, _LINEAR) else None
-    if norm is None:
-        return x, affine
-    if affine is None or not graph.shaping.fold_norms or not is_plain(norm, _NORM) or norm.weight is None:
-        return graph.layer(norm, x), affine
-    _check_last_axis(norm)
-    x = graph.layer_norm(x, None, None, norm._epsilon, dim=norm._normalized_shape[0])
-    return x, affine.after(array(norm.weight), array(norm.bias))
 
 
 def _product(graph: Graph, layer: nn.Layer, x: Value, path: str, scale: nn.Layer | None) -> Value:

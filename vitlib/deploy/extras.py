@@ -13,4 +13,6 @@ def require(module: str, *, extra: str) -> ModuleType:
     except ImportError as error:
         if error.name is not None and error.name.partition(".")[0] != module:
             raise
-        raise ImportError(f"{module} is not installed; it comes with pip install 'vitlib[{extra}]'", name=module) from error
+        raise ImportError(
+            f"{module} is not installed; it comes with pip install 'vitlib[{extra}]'", name=module
+        ) from error

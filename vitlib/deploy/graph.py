@@ -54,21 +54,6 @@ class Output:
     shape: tuple[int | None, ...]
 
 
-@dataclass(frozen=True)
-class Shaping:
-    """Which of several equal forms an engine runs fastest.
-
-    fold_norms: scale and shift of a LayerNorm go into the linear layer after it.
-    qkv: queries, keys and values come out of one product that is "sliced" along its width or "stacked" on an axis of
-        its own and unbound, or out of three "separate" products.
-    patch_product: patches of a fixed size are cut by reshaping and projected by a product, without a convolution.
-    """
-
-    fold_norms: bool = False
-    qkv: str = "sliced"
-    patch_product: bool = False
-
-
 class Graph:
     """Operations in the order in which they run. Methods add one and return the name of what it gives.
 
@@ -76,9 +61,8 @@ class Graph:
     Values are tokens [B, N, D] unless a method says otherwise.
     """
 
-    def __init__(self, images: Images, shaping: Shaping | None = None) -> None:
+    def __init__(self, images: Images) -> None:
         self.images = images
-        self.shaping = shaping or Shaping()
         self.nodes: list[Node] = []
         self.weights: dict[str, np.ndarray] = {}
         self.outputs: dict[str, Output] = {}
@@ -106,10 +90,7 @@ class Graph:
 
     def linear(self, x: Value, weight: Any, bias: Any = None, name: str = "linear") -> Value:
         """x·W + b: [..., in] -> [..., out]; weight [in, out] as in paddle.nn.Linear, bias [out] or None."""
-        inputs = [x, self.weight(weight, f"{name}.weight")]
-        if bias is not None:
-            inputs.append(self.weight(bias, f"{name}.bias"))
-        return self._add("linear", inputs, name)
+        return self._add("linear", [x, *self._weights(weight, bias, name)], name)
 
     def matmul(self, a: Value, b: Value, *, transpose_b: bool = False, name: str = "matmul") -> Value:
         """a·b, or a·bᵀ, over the last two axes."""
@@ -127,19 +108,9 @@ class Graph:
         """a / b elementwise, broadcast as NumPy does."""
         return self._add("divide", [a, b], name)
 
-    def layer_norm(
-        self, x: Value, weight: Any, bias: Any, epsilon: float, *, dim: int | None = None, name: str = "norm"
-    ) -> Value:
-        """LayerNorm over the last axis; weight and bias [D] may be None. Without a weight, dim is D."""
-        inputs = [x]
-        if weight is not None or bias is not None:
-            if weight is None:
-                weight = np.ones(len(bias))
-            inputs.append(self.weight(weight, f"{name}.weight"))
-            if bias is not None:
-                inputs.append(self.weight(bias, f"{name}.bias"))
-        dim = len(weight) if weight is not None else dim
-        return self._add("layer_norm", inputs, name, epsilon=float(epsilon), dim=dim)
+    def layer_norm(self, x: Value, weight: Any, bias: Any, epsilon: float, name: str = "norm") -> Value:
+        """LayerNorm over the last axis; weight [D], bias [D] or None."""
+        return self._add("layer_norm", [x, *self._weights(weight, bias, name)], name, epsilon=float(epsilon))
 
     def softmax(self, x: Value, name: str = "softmax") -> Value:
         """Softmax over the last axis."""
@@ -166,12 +137,6 @@ class Graph:
         """Equal parts along an axis."""
         outputs = tuple(self._name(f"{name}.{index}") for index in range(parts))
         self.nodes.append(Node("split", (x,), outputs, {"axis": axis, "parts": parts}))
-        return outputs
-
-    def unbind(self, x: Value, axis: int, parts: int, name: str = "unbind") -> tuple[Value, ...]:
-        """x[0], x[1], ... along an axis of `parts` entries, which goes away."""
-        outputs = tuple(self._name(f"{name}.{index}") for index in range(parts))
-        self.nodes.append(Node("unbind", (x,), outputs, {"axis": axis, "parts": parts}))
         return outputs
 
     def concat(self, values: Sequence[Value], axis: int, name: str = "concat") -> Value:
@@ -207,9 +172,7 @@ class Graph:
         name: str = "conv",
     ) -> Value:
         """A convolution: [B, C, H, W] -> [B, D, H', W']; weight [D, C, rows, columns], bias [D] or None, zeros around."""
-        inputs = [x, self.weight(weight, f"{name}.weight")]
-        if bias is not None:
-            inputs.append(self.weight(bias, f"{name}.bias"))
+        inputs = [x, *self._weights(weight, bias, name)]
         return self._add("conv", inputs, name, stride=tuple(stride), padding=tuple(padding))
 
     def normalized_images(self, mean: np.ndarray, std: np.ndarray) -> Value:
@@ -245,12 +208,8 @@ class Graph:
         pad: rows and columns added at the bottom and at the right, with pad_values [C].
         """
         x = self.images.name
-        pixels = self.images.dtype == "uint8"
         dim, channels, rows, columns = weight.shape
-        height, width = self.images.size
-        if self.shaping.patch_product and height is not None and width is not None and not any(pad):
-            return self._patch_product(x, weight, bias, name)
-        if pixels:
+        if self.images.dtype == "uint8":
             x = self.transpose(self._add("cast", [x], name), (0, 3, 1, 2), name)
         for axis, count in ((2, pad[0]), (3, pad[1])):
             if count:
@@ -259,24 +218,6 @@ class Graph:
                 x = self._add("pad", [x, fill], name, axis=axis, count=count)
         x = self.conv(x, weight, bias, stride=(rows, columns), name=name)  # [B, D, h, w]
         return self.transpose(self.reshape(x, (0, dim, -1), name), (0, 2, 1), name)
-
-    def _patch_product(self, x: Value, weight: np.ndarray, bias: np.ndarray | None, name: str) -> Value:
-        dim, channels, rows, columns = weight.shape
-        height, width = self.images.size
-        h, w = height // rows, width // columns
-        if (h * rows, w * columns) != (height, width):
-            raise ValueError(f"patches of {rows} x {columns} do not fill {height} x {width}")
-        if self.images.dtype == "uint8":
-            x = self.reshape(x, (0, h, rows, w, columns, channels), name)
-            x = self.transpose(x, (0, 1, 3, 2, 4, 5), name)
-            x = self._add("cast", [x], name)
-            matrix = weight.transpose(2, 3, 1, 0)
-        else:
-            x = self.reshape(x, (0, channels, h, rows, w, columns), name)
-            x = self.transpose(x, (0, 2, 4, 1, 3, 5), name)
-            matrix = weight.transpose(1, 2, 3, 0)
-        x = self.reshape(x, (0, h * w, channels * rows * columns), name)
-        return self.linear(x, matrix.reshape(-1, dim), bias, name)
 
     def patch_count(self, axis: int, patch: int, name: str = "patch_count") -> Value:
         """Patches along the height (axis 0) or width (1) of the images, rounded up: [1], a whole number in float32."""
@@ -315,6 +256,10 @@ class Graph:
         """Of the weights."""
         return sum(array.nbytes for array in self.weights.values())
 
+    def _weights(self, weight: Any, bias: Any, name: str) -> list[Value]:
+        names = [self.weight(weight, f"{name}.weight")]
+        return names if bias is None else [*names, self.weight(bias, f"{name}.bias")]
+
     def _add(self, op: str, inputs: Sequence[Value], name: str, **attrs: Any) -> Value:
         output = self._name(name)
         self.nodes.append(Node(op, tuple(inputs), (output,), attrs))
@@ -328,4 +273,3 @@ class Graph:
             full = f"{stem}_{count}"
         self._taken.add(full)
         return full
-

@@ -35,7 +35,11 @@ class _Writer:
             self.emit("Identity", [output.value], [name])
         images = graph.images
         kind = self.onnx.TensorProto.UINT8 if images.dtype == "uint8" else self.onnx.TensorProto.FLOAT
-        names = ("batch", "height", "width", "channels") if images.dtype == "uint8" else ("batch", "channels", "height", "width")
+        names = (
+            ("batch", "height", "width", "channels")
+            if images.dtype == "uint8"
+            else ("batch", "channels", "height", "width")
+        )
         shape = [names[axis] if length is None else length for axis, length in enumerate(images.shape)]
         weights = {**graph.weights, **self.constants}
         made = helper.make_graph(
@@ -90,12 +94,7 @@ class _Writer:
         self.emit("Div", node.inputs, node.outputs)
 
     def _layer_norm(self, node: Node) -> None:
-        inputs = list(node.inputs)
-        if len(inputs) == 1:
-            ones = f"_ones_{node.attrs['dim']}"
-            self.constants[ones] = np.ones(node.attrs["dim"], np.float32)
-            inputs.append(ones)
-        self.emit("LayerNormalization", inputs, node.outputs, axis=-1, epsilon=node.attrs["epsilon"])
+        self.emit("LayerNormalization", node.inputs, node.outputs, axis=-1, epsilon=node.attrs["epsilon"])
 
     def _softmax(self, node: Node) -> None:
         self.emit("Softmax", node.inputs, node.outputs, axis=-1)
@@ -123,10 +122,6 @@ class _Writer:
 
     def _split(self, node: Node) -> None:
         self.emit("Split", node.inputs, node.outputs, axis=node.attrs["axis"], num_outputs=node.attrs["parts"])
-
-    def _unbind(self, node: Node) -> None:
-        for index, output in enumerate(node.outputs):
-            self.emit("Gather", [*node.inputs, self.constant(index)], [output], axis=node.attrs["axis"])
 
     def _concat(self, node: Node) -> None:
         self.emit("Concat", node.inputs, node.outputs, axis=node.attrs["axis"])

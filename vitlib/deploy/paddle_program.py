@@ -64,8 +64,8 @@ def _linear(node: Node, x: Any, weight: Any, bias: Any = None) -> Any:
     return F.linear(x, weight, bias)
 
 
-def _layer_norm(node: Node, x: Any, weight: Any = None, bias: Any = None) -> Any:
-    return F.layer_norm(x, node.attrs["dim"], weight, bias, node.attrs["epsilon"])
+def _layer_norm(node: Node, x: Any, weight: Any, bias: Any = None) -> Any:
+    return F.layer_norm(x, weight.shape, weight, bias, node.attrs["epsilon"])
 
 
 def _activation(node: Node, x: Any) -> Any:
@@ -139,7 +139,6 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "transpose": lambda node, x: paddle.transpose(x, node.attrs["order"]),
     "slice": _slice,
     "split": lambda node, x: paddle.split(x, node.attrs["parts"], axis=node.attrs["axis"]),
-    "unbind": lambda node, x: paddle.unbind(x, axis=node.attrs["axis"]),
     "concat": lambda node, *values: paddle.concat(values, axis=node.attrs["axis"]),
     "mean": lambda node, x: paddle.mean(x, axis=node.attrs["axis"], keepdim=node.attrs["keepdim"]),
     "attention": _attention,
