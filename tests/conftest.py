@@ -39,6 +39,17 @@ def images():
     return make
 
 
+@pytest.fixture
+def write(tmp_path):
+    """write(data, name="weights.bin"): the path of a new file."""
+
+    def make(data, name="weights.bin"):
+        (tmp_path / name).write_bytes(data)
+        return tmp_path / name
+
+    return make
+
+
 def difference(a, b):
     return float((a - b).abs().max())
 

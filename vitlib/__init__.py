@@ -1,5 +1,6 @@
 """vitlib: Vision Transformers (ViT, arXiv 2010.11929) and DeiT (arXiv 2012.12877) on PaddlePaddle."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from .analysis import Count, attention_maps, count
@@ -12,17 +13,17 @@ from .models import (
     Prediction,
     VisionTransformer,
     ViTConfig,
-    create_model,
     get_config,
     list_models,
     predict,
 )
+from .version import __version__
 
 if TYPE_CHECKING:
+    from .hub import DownloadError
+    from .pretrained import create_model, from_pretrained, load_weights, save_weights
     from .training import DistillationLoss, param_groups
-    from .weights import LoadReport, WeightsError, from_pretrained, load_weights, save_weights
-
-__version__ = "0.1.0"
+    from .weights import LoadReport, WeightsError
 
 __all__ = [
     "MLP",
@@ -31,6 +32,7 @@ __all__ = [
     "DeiT",
     "DeiTLogits",
     "DistillationLoss",
+    "DownloadError",
     "EncoderBlock",
     "ImageError",
     "LoadReport",
@@ -55,21 +57,24 @@ __all__ = [
     "tune_cpu",
 ]
 
-_FROM_TRAINING = ("DistillationLoss", "param_groups")
-_FROM_WEIGHTS = ("LoadReport", "WeightsError", "from_pretrained", "load_weights", "save_weights")
+# Imported when first asked for (PEP 562): weights, hubs and training are many modules
+_LAZY = {
+    "DistillationLoss": "training",
+    "DownloadError": "hub",
+    "LoadReport": "weights",
+    "WeightsError": "checkpoint",
+    "create_model": "pretrained",
+    "from_pretrained": "pretrained",
+    "load_weights": "pretrained",
+    "param_groups": "training",
+    "save_weights": "pretrained",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Weights and training are many small modules; they are imported when first asked for (PEP 562)."""
-    if name in _FROM_TRAINING:
-        from . import training
-
-        return getattr(training, name)
-    if name in _FROM_WEIGHTS:
-        from . import weights
-
-        return getattr(weights, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
 
 
 def __dir__() -> list[str]:

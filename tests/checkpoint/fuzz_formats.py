@@ -31,6 +31,7 @@ MAX_SECONDS = 5.0
 ALLOWED_BYTES = 64 << 20  # plus twice the file
 FORMATS = ("safetensors", "sharded", "npz", "pdparams", "torch", "torch-legacy")
 
+PARTS = (None, None, "model", "blocks.0", "state_dict_ema.teacher")
 ARRAYS = {
     "cls_token": np.zeros((1, 1, 8), np.float32),
     "blocks.0.attn.qkv.weight": np.arange(192, dtype=np.float32).reshape(24, 8),
@@ -69,7 +70,7 @@ def pdparams_bytes(protocol: int) -> bytes:
 def chunked_pdparams_bytes() -> tuple[bytes, bytes]:
     table = {"w": {"OriginShape": (2, 4), "slices": ["w@@.0", "w@@.1"]}}
     pieces = {"w@@.0": np.arange(4, dtype=np.float32), "w@@.1": np.arange(4, dtype=np.float32)}
-    nested = {"model": {"a": ("linear_0.w_0", np.ones(3, np.float32))}, "epoch": 3}
+    nested = {"model": {"a": ("linear_0.w_0", np.ones(3, np.float32))}, "model_ema": [{"a": np.ones(3)}], "epoch": 3}
     return pickle.dumps({**pieces, "UnpackBigParamInfor@@": table}, 2), pickle.dumps(nested, 4)
 
 
@@ -83,8 +84,8 @@ def seeds(kind: str) -> list[bytes]:
         return [npz_bytes(ARRAYS, compressed=False), npz_bytes(ARRAYS, compressed=True)]
     if kind == "pdparams":
         return [*(pdparams_bytes(protocol) for protocol in (2, 3, 4, 5)), *chunked_pdparams_bytes()]
-    names = ("plain", "shared", "training") if kind == "torch" else ("plain_legacy", "shared_legacy", "training_legacy")
-    return [(DATA / f"{name}.pth").read_bytes() for name in names]
+    ending = "" if kind == "torch" else "_legacy"
+    return [(DATA / f"{name}{ending}.pth").read_bytes() for name in ("plain", "shared", "training", "project")]
 
 
 # Mutations that know nothing of the format
@@ -279,10 +280,10 @@ def reset_peak() -> int:
     return peak_memory() or 0
 
 
-def read_all(path: Path) -> str:
+def read_all(path: Path, part: str | None = None) -> str:
     """ "read", or the reason for which the file was refused; anything else that happens is a failure and is raised."""
     try:
-        with open_weights(path) as weights:
+        with open_weights(path, part) as weights:
             for name in weights:
                 shape, _ = weights.spec(name)
                 array = weights.read(name)
@@ -331,7 +332,7 @@ def run(kind: str, count: int, seed: int, *, keep: Path | None = None) -> dict[s
             began = time.process_time()  # of this process: a busy machine is not the file's fault
             watch.armed = True
             try:
-                outcome = read_all(path)
+                outcome = read_all(path, rng.choice(PARTS))
             except BaseException:
                 (keep or Path(tempfile.gettempdir(), f"vitlib-fuzz-{kind}")).write_bytes(data)
                 raise

@@ -55,6 +55,14 @@ def wrapped_six_times() -> bytes:
     return (b"}(" + tables + b"\x8c\x05state") * 6 + b"h\x00" + b"u" * 6
 
 
+def many_ways_to_one_large_table() -> bytes:
+    """A table of 25,000 empty ones before its tensor, inside each of 8,000 tables that lie beside the weights."""
+    tensor = b"\x8c\x01w" + array_of_shape(b"K\x01\x85")[len(b"\x80\x04}\x8c\x01w") : -2]
+    large = b"}(" + b"".join(b"\x8c\x05%05d}" % k for k in range(25_000)) + tensor + b"uq\x000"
+    beside = b"".join(b"\x8c\x05%05d}\x8c\x01xh\x00s" % k for k in range(8_000))
+    return b"\x80\x04" + large + b"}(\x8c\x05model}" + tensor + b"s" + beside + b"u."
+
+
 def hostile_pickles(canary: str) -> list[bytes]:
     """Whole pickles, each of them a known attack."""
     command = f"touch {canary}"
@@ -111,6 +119,14 @@ def hostile_pickles(canary: str) -> list[bytes]:
         start + b"N0" * 1_000_000 + b"N.",
         start + b"}q\x00(" + b"".join(b"\x8c\x05%05d}" % k for k in range(40_000)) + b"u0" + wrapped_six_times() + b".",
         start + b"\x8b\x00\x00\x10\x00" + b"\x7f" * (1 << 20) + b".",
+        start + b"cmyproject\nConfig\nq\x00)\x81" + b"h\x00)\x810" * 300_000 + b".",
+        start + (b"cmyproject\n" + b"C" * 500 + b"\n0") * 10_000 + b"N.",
+        start + b"".join(b"cmyproject\nC%06d\n0" % k for k in range(200_000)) + b"N.",
+        start + b"ctorch._tensor\n_rebuild_from_type_v2\nq\x00"
+        + b"(h\x00h\x00" * 20_000 + b")" + b"Nt" * 20_000 + b"R.",  # arguments within arguments
+        start + b"cmyproject\nLayer\nq\x00)\x81}X\x08\0\0\0_modules}q\x01(" + b"".join(
+            b"\x8c\x05%05dh\x00)\x81}X\x08\0\0\0_modulesh\x01sb" % k for k in range(20_000)) + b"usb.",
+        many_ways_to_one_large_table(),
     ]  # fmt: skip
     return dumped
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 import collections
+import dataclasses
+import enum
+import functools
 import pathlib
+import sys
 import warnings
 
 import numpy as np
 import torch
 
 HERE = pathlib.Path(__file__).parent / "data"
+sys.modules["myproject"] = sys.modules[__name__]  # whose classes below have
 
 
 def counting(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -41,6 +46,45 @@ def state() -> dict[str, torch.Tensor]:
 
 class Attributed(torch.nn.Parameter):
     pass
+
+
+class Config:
+    """Options of a project of one's own, with all that such classes hold."""
+
+    __module__ = "myproject"
+
+    class Mode(enum.Enum):
+        __module__ = "myproject"
+        TRAIN = 1
+
+    def __init__(self) -> None:
+        self.mode = self.Mode.TRAIN
+        self.activation = functools.partial(torch.nn.functional.gelu, approximate="tanh")
+        self.criterion = Loss()
+        self.version = torch.__version__
+        self.method = self.criterion.forward
+        self.dtype, self.device, self.slots = torch.float32, torch.device("cpu"), Slots(3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Slots:
+    __module__ = "myproject"
+    __slots__ = ("rate",)
+    rate: float
+
+
+class Loss(torch.nn.Module):
+    __module__ = "myproject"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weight", counting(2))
+
+
+class State(dict):
+    """A table of weights of a class of its own."""
+
+    __module__ = "myproject"
 
 
 def main() -> None:
@@ -74,6 +118,13 @@ def main() -> None:
     torch.save(training, HERE / "training.pth")
     torch.save(training, HERE / "training_legacy.pth", _use_new_zipfile_serialization=False)
     torch.save(optimiser.state_dict(), HERE / "optimiser.pth")
+    project = {"model": State(module_state()), "args": Config(), "criterion": torch.nn.CrossEntropyLoss()}
+    torch.save(project, HERE / "project.pth")
+    project["criterion"] = Loss()  # old files hold the source code of modules
+    torch.save(project, HERE / "project_legacy.pth", _use_new_zipfile_serialization=False)
+    quantised = torch.ao.quantization.quantize_dynamic(torch.nn.Sequential(model), {torch.nn.Linear})
+    torch.save(quantised.state_dict(), HERE / "dynamically_quantised.pth")
+    torch.save({"args": Config(), "model": quantised}, HERE / "whole_quantised_model.pth")
     attributed = torch.nn.Parameter(counting(2, 2))
     attributed.note = "kept"
     buffer = counting(3)

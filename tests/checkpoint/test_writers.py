@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import stat
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from vitlib.checkpoint import open_weights, write_atomically, write_npz, write_pdparams, write_safetensors
+from vitlib.checkpoint import BFloat16, open_weights, write_atomically, write_npz, write_pdparams, write_safetensors
 from vitlib.checkpoint.atomic import TEMPORARY_PREFIX, TEMPORARY_SUFFIX
 
 ROOT = Path(__file__).parents[2]
@@ -68,6 +69,31 @@ def test_paddle_reads_what_is_written(tmp_path: Path) -> None:
     np.testing.assert_array_equal(state["weight"].numpy(), ARRAYS["weight"])
     np.testing.assert_array_equal(state["lazy"].numpy(), ARRAYS["half"])
     np.testing.assert_array_equal(state["bits"].astype("float32").numpy(), [1, -2])
+
+
+@pytest.mark.parametrize("as_function", [False, True])
+@pytest.mark.parametrize("kind", WRITERS)
+def test_every_bfloat16_is_written_exactly(tmp_path: Path, kind: str, as_function: bool) -> None:
+    bits = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    numbers = (bits.astype(np.uint32) << 16).view(np.float32)
+    given = BFloat16(bits.T)
+    WRITERS[kind](tmp_path / "file", {"w": (lambda: given) if as_function else given, "flag": ARRAYS["flag"]})
+    with open_weights(tmp_path / "file") as weights:
+        assert weights.spec("w") == ((256, 256), "float32" if kind == "npz" else "bfloat16")
+        assert weights.read("w").tobytes() == np.ascontiguousarray(numbers.T).tobytes()
+
+
+def test_bfloat16_of_safetensors_has_the_type_and_bits_that_the_format_gives_it(tmp_path: Path) -> None:
+    write_safetensors(tmp_path / "file", {"w": BFloat16(np.array([0x3F80, 0xC000, 0x3F00], np.uint16))})
+    data = (tmp_path / "file").read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    assert json.loads(data[8 : 8 + length]) == {"w": {"dtype": "BF16", "shape": [3], "data_offsets": [0, 6]}}
+    assert data[8 + length :] == bytes.fromhex("803f 00c0 003f")  # 1, -2 and 0.5
+
+
+def test_bfloat16_is_made_of_uint16_alone() -> None:
+    with pytest.raises(TypeError, match="expected an array of uint16, found float32"):
+        BFloat16(np.ones(2, np.float32))
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -211,6 +237,25 @@ def test_a_new_file_has_the_rights_that_the_umask_leaves(tmp_path: Path, mask: i
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o666 & ~mask
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs modes")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666, 0o755])
+def test_a_file_that_is_replaced_keeps_its_mode_from_the_first_byte_on(tmp_path: Path, mode: int) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    (tmp_path / "file").chmod(mode)
+    with write_atomically(tmp_path / "file") as file:
+        assert stat.S_IMODE(os.fstat(file.fileno()).st_mode) == mode
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == mode
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root")
+def test_root_replaces_a_file_of_somebody_else_for_them(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    os.chown(tmp_path / "file", 4321, 4322)
+    write_safetensors(tmp_path / "file", ARRAYS)
+    status = (tmp_path / "file").stat()
+    assert (status.st_uid, status.st_gid) == (4321, 4322)
 
 
 def test_a_link_is_kept_and_its_target_replaced(tmp_path: Path) -> None:

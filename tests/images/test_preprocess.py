@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 from pathlib import Path
@@ -294,6 +295,16 @@ def test_values_that_cannot_work_raise_when_the_record_is_made(fields, message) 
         Preprocess.from_dict(fields)
 
 
-def test_every_field_has_a_sentence() -> None:
-    for step in Preprocess.__dataclass_fields__.values():
-        assert step.metadata["help"].endswith(".")
+def test_an_open_file_is_read_from_its_start_as_often_as_it_is_given(tmp_path) -> None:
+    path = tmp_path / "noise.png"
+    Image.fromarray(noise(9, 7)).save(path)
+    preprocess = Preprocess(size=8)
+    expected = preprocess.array(path)
+    buffer = io.BytesIO(path.read_bytes())
+    with open(path, "rb") as file:
+        for source in (file, buffer, buffer):
+            assert np.array_equal(preprocess.array(source), expected)
+    with pytest.raises(ImageError, match=r"item 0 of the list.*expected bytes, as of open\(path, 'rb'\)"):
+        preprocess([io.StringIO("text")])
+    with pytest.raises(ImageError, match="bytes"):
+        preprocess(io.BytesIO())

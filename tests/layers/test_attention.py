@@ -4,7 +4,7 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 import pytest
-from conftest import difference
+from conftest import difference, refused
 
 import vitlib
 
@@ -117,6 +117,18 @@ def test_rows_of_the_weights_sum_to_one_and_leave_out_what_the_mask_forbids(name
     assert (weights >= 0).all()
 
 
+@pytest.mark.parametrize("fused", [True, False], ids=["fused", "explicit"])
+@pytest.mark.parametrize("dtype", ["bool", "float32"])
+def test_a_mask_of_three_axes_is_refused_with_both_ways_out(dtype, fused):
+    """Of as many images as heads, it would be taken for one mask a head."""
+    layer, x = make(fused=fused), tokens().tile([2, 1, 1])[:HEADS]
+    mask = paddle.ones([HEADS, TOKENS, TOKENS], dtype)
+    for call in (layer, layer.attention_weights):
+        with refused(ValueError, "[3, 7, 7]", "mask.unsqueeze(1)", "mask.unsqueeze(0)", "[B, 1, N, N]", "[1, H, N, N]"):
+            call(x, mask=mask)
+    assert layer(x, mask=mask.unsqueeze(1)).shape == layer(x, mask=mask.unsqueeze(0)).shape == x.shape
+
+
 def test_tokens_that_the_mask_hides_cannot_be_felt():
     layer, x = make(), tokens()
     visible = paddle.to_tensor(np.arange(TOKENS) < 4).reshape([1, 1, 1, TOKENS])
@@ -224,6 +236,20 @@ def test_weights_of_an_overridden_attend_respect_the_mask_and_leave_dropout_out(
     weights, _ = definition(layer, x, mask, mix=squared)
     np.testing.assert_allclose(layer.attention_weights(x, mask=mask).numpy(), weights, atol=1e-5)
     assert layer.training
+
+
+def test_reading_the_weights_of_an_overridden_attend_never_changes_the_mode_that_others_see():
+    modes = []
+
+    class Watching(Sharper):
+        def attend(self, q, k, v, mask=None):
+            modes.append((self.training, layer.training))
+            return super().attend(q, k, v, mask)
+
+    layer = make(Watching)
+    layer.train()
+    layer.attention_weights(tokens())
+    assert set(modes) == {(False, True)}
 
 
 def test_reading_the_weights_leaves_the_random_state_alone():

@@ -6,6 +6,9 @@ import pathlib
 import numpy as np
 import paddle
 import pytest
+from conftest import difference
+from paddle import inference
+from paddle.static import InputSpec
 
 from vitlib.layers import resample_positions, resize_matrix, sincos_positions
 from vitlib.layers.position import RESIZE_METHODS
@@ -94,6 +97,23 @@ def test_a_size_given_as_a_tensor_means_the_same_as_an_int(method):
     for new in (3, 5, 8):
         matrix = resize_matrix(5, paddle.to_tensor(new), method).numpy()
         assert (matrix == resize_matrix(5, new, method).numpy()).all()
+
+
+@pytest.mark.parametrize("method", RESIZE_METHODS)
+def test_paddle_inference_with_onednn_resamples_as_the_model_does(tiny, images, tmp_path, method):
+    model = tiny(depth=1, dynamic_img_size=True, position_resize=method)
+    paddle.jit.save(model, f"{tmp_path}/model", input_spec=[InputSpec([None, 3, None, None], "float32", "x")])
+    config = inference.Config(f"{tmp_path}/model.json", f"{tmp_path}/model.pdiparams")
+    config.disable_glog_info()
+    config.enable_new_ir(True)
+    config.enable_new_executor(True)
+    getattr(config, "enable_onednn" if hasattr(config, "enable_onednn") else "enable_mkldnn")()  # Paddle 3.0's name
+    predictor = inference.create_predictor(config)
+    for height, width in [(64, 64), (24, 56)]:
+        x = images(height, width)
+        expected = model(x)
+        found = predictor.run([x])[0]
+        assert difference(found, expected) < 1e-5 * float(expected.abs().max()), (height, width)
 
 
 @pytest.mark.parametrize("prefix", [0, 1, 2, 6])

@@ -1,11 +1,10 @@
 """How fast and in how much memory a DeiT-S is trained on a CPU, beside timm where there is a Python that has it.
 
-    python tests/models/benchmark_training.py [--timm PYTHON] [--rounds 5] [--batch 8] [--threads 2] [--static]
+    python tests/models/benchmark_training.py [--timm PYTHON] [--rounds 5] [--batch 8] [--threads 2] [--recompute]
 
-A step is forward, cross-entropy, backward and AdamW in float32, in vitlib within `single_backward`. Every candidate
-lives in a process of its own, all of them wait while one takes a few steps, turns alternate, and medians of the steps
-are printed. `peak` is the highest resident memory of the process during the steps less what it held before the model
-was built.
+A step is forward, cross-entropy, backward and AdamW in float32. Every candidate lives in a process of its own, all of
+them wait while one takes a few steps, turns alternate, and medians of the steps are printed. `peak` is the highest
+resident memory of the process during the steps less what it held before the model was built.
 """
 
 import argparse
@@ -37,7 +36,7 @@ def serve(make):
         print(json.dumps({"seconds": seconds, "peak": resident("VmHWM") - before, "loss": loss}), flush=True)
 """
 VITLIB = """
-import contextlib, paddle, vitlib
+import paddle, vitlib
 options = set(sys.argv[4:])
 vitlib.tune_cpu(threads, **({"keep_memory": True} if "keep" in options else {}))
 (paddle.randn([64, 64]) @ paddle.randn([64, 64])).sum()
@@ -51,10 +50,8 @@ def make():
         model = paddle.jit.to_static(model, full_graph=True)
     optimizer = paddle.optimizer.AdamW(1e-4, parameters=model.parameters(), weight_decay=0.05)
     images, labels = paddle.randn([batch, 3, 224, 224]), paddle.randint(0, 1000, [batch])
-    once = contextlib.nullcontext if "plain" in options else vitlib.layers.single_backward
     def train():
-        with once():
-            loss = paddle.nn.functional.cross_entropy(model(images), labels)
+        loss = paddle.nn.functional.cross_entropy(model(images), labels)
         loss.backward()
         optimizer.step()
         optimizer.clear_grad(set_to_zero=False)
@@ -114,7 +111,6 @@ def main():
     parser.add_argument("--steps", type=int, default=3, help="measured in each round")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--plain", action="store_true", help="also vitlib without single_backward")
     parser.add_argument("--static", action="store_true", help="also vitlib under paddle.jit.to_static")
     parser.add_argument("--recompute", action="store_true", help="also with set_recompute / set_grad_checkpointing")
     parser.add_argument("--keep-memory", action="store_true", help="also vitlib after tune_cpu(keep_memory=True)")
@@ -125,8 +121,6 @@ def main():
     if arguments.beside:
         there = f"sys.path.insert(0, {arguments.beside!r})\n"
         wanted["vitlib there"] = (sys.executable, there + VITLIB, *common)
-    if arguments.plain:
-        wanted["vitlib plain"] = (sys.executable, VITLIB, *common, "plain")
     if arguments.static:
         wanted["vitlib static"] = (sys.executable, VITLIB, *common, "static")
     if arguments.keep_memory:

@@ -1,9 +1,14 @@
 """ViTConfig refuses what cannot work when it is made, and survives JSON."""
 
+import ast
 import copy
 import dataclasses
+import inspect
 import json
 import pickle
+import pydoc
+import re
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,6 +16,7 @@ from conftest import TINY, refused
 
 import vitlib
 from vitlib import Preprocess, ViTConfig
+from vitlib.images.preprocess import INTERPOLATIONS, RESIZE_RULES
 
 NAN, INF = float("nan"), float("inf")
 SIZES = [0, -1, 2.0, "16", None, True, (16,), (16, 16, 16), (16, 0), (16, 2.5), NAN]
@@ -107,10 +113,54 @@ def test_the_defaults_are_vit_b16_at_224():
     assert config == vitlib.get_config("vit_base_patch16_224")
 
 
-def test_every_option_has_a_sentence_and_a_test():
+def test_every_option_has_a_test():
     assert set(BAD) == set(OTHER) == set(FIELDS)
-    for option in dataclasses.fields(ViTConfig):
-        assert option.metadata["help"].endswith("."), option.name
+
+
+@pytest.mark.parametrize("cls", [ViTConfig, Preprocess])
+def test_help_shows_every_option_with_its_sentence_default_and_choices(cls):
+    text = pydoc.render_doc(cls, renderer=pydoc.plaintext)
+    lines = re.sub(r"\n \|\s{10,}", " ", text)  # continued lines
+    assert list(inspect.signature(cls).parameters) == [option.name for option in dataclasses.fields(cls)]
+    for option in dataclasses.fields(cls):
+        found = re.search(rf"\|\s+{option.name}: ([A-Z\"].{{9,}}\S) Default: (.+)\.$", lines, re.MULTILINE)
+        assert found, option.name
+        assert ast.unparse(ast.parse(found[2])) == ast.unparse(ast.parse(SHORT.get(option.name, repr(option.default))))
+        for choice in CHOICES[cls].get(option.name, ()):
+            assert f'"{choice}"' in found[1], (option.name, choice)
+
+
+SHORT = {"preprocess": "Preprocess()"}
+CHOICES = {
+    ViTConfig: vitlib.models.config.CHOICES,
+    Preprocess: {"resize": RESIZE_RULES, "interpolation": set(INTERPOLATIONS) - {"mks2013", "mks2021"}},
+}
+
+
+def test_printing_shows_what_differs_from_the_defaults_first_and_on_readable_lines():
+    config = vitlib.get_config("deit_tiny_patch16_224").replace(img_size=(64, 32))
+    text = str(config)
+    lines = text.splitlines()
+    assert lines[:5] == [
+        "ViTConfig(",
+        "    img_size=(64, 32),",
+        "    embed_dim=192,",
+        "    num_heads=3,",
+        "    weight_init='deit',",
+    ]
+    assert lines[5] == "    preprocess=Preprocess(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),"
+    assert lines[6] == "    # as by default:"
+    assert max(map(len, lines)) < 110
+    assert {name for name in FIELDS if re.search(rf"\b{name}=", text)} == set(FIELDS)
+    made = ast.parse(text, mode="eval").body  # it is Python that makes the same config
+    values = {keyword.arg: keyword.value for keyword in made.keywords}
+    assert {name: ast.literal_eval(values[name]) for name in ("depth", "img_size", "weight_init", "qkv_bias")} == {
+        "depth": 12,
+        "img_size": (64, 32),
+        "weight_init": "deit",
+        "qkv_bias": True,
+    }
+    assert str(ViTConfig()).splitlines()[1] == "    # as by default:"
 
 
 @pytest.mark.parametrize(
@@ -240,3 +290,63 @@ def test_what_is_no_config_is_refused_with_the_two_ways_to_a_model(cls, config):
 def test_the_constructor_names_the_nearest_option_too():
     with pytest.raises(TypeError, match="depth"):
         vitlib.ViTConfig(dpth=3)
+
+
+@dataclasses.dataclass(frozen=True)
+class PromptConfig(ViTConfig):
+    """A config of research code.
+
+    Args:
+        num_prompts: Tokens that are learnt for a task.
+    """
+
+    num_prompts: int = 8
+    places: tuple[int, ...] = (0, 1)
+    where: Literal["first", "all"] = "first"
+    second: Preprocess = Preprocess()  # noqa: RUF009
+
+
+def test_a_subclass_declares_options_of_its_own():
+    config = PromptConfig(**TINY, num_prompts=4)
+    assert config.replace(depth=2, places=[2, 3]) == PromptConfig(**{**TINY, "depth": 2}, num_prompts=4, places=(2, 3))
+    other = config.replace(second=Preprocess(size=7), where="all")
+    again = PromptConfig.from_dict(json.loads(json.dumps(other.to_dict())))
+    assert again == other
+    assert type(again) is PromptConfig
+    assert hash(again) == hash(other)
+    assert pickle.loads(pickle.dumps(other)) == other
+    assert list(inspect.signature(PromptConfig).parameters) == [*FIELDS, "num_prompts", "places", "where", "second"]
+    assert "    num_prompts=4,\n" in str(config)
+    for call in (
+        lambda: PromptConfig(num_promts=3),
+        lambda: config.replace(num_promts=3),
+        lambda: PromptConfig.from_dict({"num_promts": 3}),
+    ):
+        with refused(TypeError, "PromptConfig", "'num_promts'", "did you mean 'num_prompts'?"):
+            call()
+    with refused(TypeError, "ViTConfig has no field 'num_prompts'"):
+        ViTConfig(num_prompts=3)
+    with refused(ValueError, "num_prompts=1.5: expected int. Tokens that are learnt for a task."):
+        config.replace(num_prompts=1.5)
+    with refused(ValueError, "where='last'"):
+        config.replace(where="last")
+    with refused(ValueError, "depth='3'", "Number of encoder blocks."):
+        config.replace(depth="3")
+
+
+def test_a_subclass_whose_annotations_are_local_is_checked_where_they_are_known():
+    class Local:
+        pass
+
+    local = dataclasses.make_dataclass("LocalConfig", [("thing", "Local", None)], bases=(ViTConfig,), frozen=True)
+    assert isinstance(local(thing=Local()).thing, Local)
+    with refused(ValueError, "depth='3'"):
+        local(depth="3")
+
+
+@pytest.mark.parametrize(
+    ("option", "way"), [("features_only", "intermediates"), ("hidden_size", "embed_dim"), ("num_labels", "num_classes")]
+)
+def test_options_of_other_libraries_lead_to_the_one_here(option, way):
+    with refused(TypeError, repr(option), way):
+        vitlib.create_model("vit_tiny_patch16_224", **{option: 1})

@@ -124,7 +124,9 @@ def test_patches_are_dropped_by_their_number_at_run_time(tiny, images):
 
 
 def test_a_fixed_model_given_an_open_size_says_so_in_a_sentence(tiny, tmp_path):
-    with pytest.raises(Exception, match=r"32 x 32 alone.*leaves height or width open.*dynamic_img_size=True"):
+    with pytest.raises(
+        Exception, match=r"images of 32 x 32, found.*leaves height or width open.*dynamic_img_size=True"
+    ):
         save_and_load(tiny(**SMALL), tmp_path, [None, 3, None, None])
 
 

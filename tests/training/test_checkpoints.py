@@ -1,5 +1,6 @@
 import errno
 import math
+import mmap
 import os
 import random
 import struct
@@ -172,7 +173,7 @@ def test_a_read_error_that_passes_costs_no_checkpoint(checkpoints, monkeypatch, 
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(state_file.mmap, "mmap", fails)
+        patch.setattr(mmap, "mmap", fails)
         with pytest.raises(type(error)):
             checkpoints.latest()
     assert checkpoints.latest()[0] == 2

@@ -10,7 +10,7 @@ import paddle
 import pytest
 
 import vitlib
-from vitlib.weights.canonical import is_linear
+from vitlib.weights.layouts import is_linear
 
 HERE = pathlib.Path(__file__).parent / "checkpoints"
 EXPECTED = np.load(HERE / "expected.npz")

@@ -8,7 +8,7 @@ import paddle
 import pytest
 
 import vitlib
-from vitlib.weights import write_safetensors
+from vitlib.checkpoint import write_safetensors
 from vitlib.weights.patch_kernel import convert_channels, resize_patches
 
 HERE = pathlib.Path(__file__).parent / "checkpoints"
@@ -105,12 +105,34 @@ def test_the_call_that_people_make_just_works(tmp_path):
     assert model.preprocess.size == (384, 256)
 
 
-def test_a_grid_with_as_many_patches_is_another_grid():
-    model = vitlib.VisionTransformer(**{**SHAPE, "img_size": (8, 32)})  # 2 x 8 patches against 4 x 4
-    refused(model, state(), "4 x 4", "2 x 8", 'allow="position"')
-    vitlib.load_weights(model, state(), allow="position")
+def test_as_many_rows_as_the_model_has_patches_are_taken_for_its_own_grid_and_the_report_says_so():
+    model = vitlib.VisionTransformer(**{**SHAPE, "img_size": (8, 32)})  # 2 x 8 patches
+    report = vitlib.load_weights(model, state())  # 16 rows, a table of 4 x 4 or of 2 x 8
+    np.testing.assert_array_equal(model.pos_embed.numpy(), state()["pos_embed"])
+    assert any("2 x 8" in sentence for sentence in report.assumed)
+    assert "pos_embed" not in report.resized
+
+
+def test_where_resampling_is_permitted_and_two_grids_fit_the_caller_is_asked():
+    model = vitlib.VisionTransformer(**{**SHAPE, "img_size": (8, 32)})
+    refused(model, state(), "4 x 4", "2 x 8", "source_grid=(rows, columns)", allow="position")
+    vitlib.load_weights(model, state(), allow="position", source_grid=(4, 4))
     assert np.abs(model.pos_embed.numpy() - state()["pos_embed"]).max() > 1e-3
     np.testing.assert_array_equal(model.pos_embed.numpy()[:, 0], state()["pos_embed"][:, 0])
+    vitlib.load_weights(model, state(), allow="position", source_grid=(2, 8))
+    np.testing.assert_array_equal(model.pos_embed.numpy(), state()["pos_embed"])
+    with pytest.raises(vitlib.WeightsError, match="source_grid"):
+        vitlib.from_pretrained(state(), num_heads=3, img_size=(8, 32))
+    wide = vitlib.from_pretrained(state(), num_heads=3, source_grid=(2, 8))
+    assert wide.config.img_size == (8, 32)
+    np.testing.assert_array_equal(wide.pos_embed.numpy(), state()["pos_embed"])
+
+
+@pytest.mark.parametrize("grid", [(3, 5), (0, 4), "4x4", (4,), (4.0, 4.0), 4])
+def test_a_source_grid_that_cannot_be_is_refused(grid):
+    model = vitlib.VisionTransformer(**SHAPE)
+    with pytest.raises(ValueError, match=r"source_grid|3 x 5"):
+        vitlib.load_weights(model, state(), source_grid=grid)
 
 
 def test_a_table_that_is_not_square_comes_back_as_it_was(tmp_path):
@@ -180,7 +202,7 @@ def test_a_distilled_file_fits_a_plain_model_and_the_reverse_when_allowed():
 
 
 def test_square_weights_in_the_wrong_layout_are_refused_by_the_others(tmp_path):
-    from vitlib.weights import write_pdparams
+    from vitlib.checkpoint import write_pdparams
 
     write_pdparams(tmp_path / "torch_layout.pdparams", state())  # [out, in], where Paddle's files hold [in, out]
     refused(vitlib.VisionTransformer(**SHAPE), tmp_path / "torch_layout.pdparams", "transposed", "qkv.weight")
@@ -269,7 +291,7 @@ FILES = ("timm.safetensors", "huggingface_deit/model.safetensors", "google.npz",
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", FILES)
 def test_damaged_state_is_loaded_or_refused_by_a_weights_error_that_leaves_the_model_alone(name, damage):
-    from vitlib.weights import open_weights
+    from vitlib.checkpoint import open_weights
     from vitlib.weights.match import ALLOWANCES
 
     with open_weights(HERE / name) as file:
@@ -307,6 +329,9 @@ def test_a_grid_that_is_a_square_together_with_the_class_row_is_no_square(size, 
     twin = vitlib.VisionTransformer(**{**SHAPE, "img_size": size})
     vitlib.load_weights(twin, tmp_path / "own.pdparams")
     np.testing.assert_array_equal(twin.pos_embed.numpy(), model.pos_embed.numpy())
+    with pytest.raises(vitlib.WeightsError, match="resize='squash' they can"):
+        vitlib.save_weights(model, tmp_path / "hf", format="huggingface")
+    model.preprocess = model.preprocess.replace(resize="squash")
     vitlib.save_weights(model, tmp_path / "hf", format="huggingface")
     again = vitlib.from_pretrained(tmp_path / "hf")
     assert again.config.img_size == size
@@ -337,10 +362,15 @@ def test_float64_models_keep_every_bit_and_numbers_too_large_for_float32_are_ref
     refused(vitlib.VisionTransformer(**SHAPE), huge, "not finite")
 
 
-def test_tensors_in_a_dict_are_taken_by_value_and_other_things_are_refused_by_name():
-    half = {name: paddle.to_tensor(array).astype("bfloat16") for name, array in state().items()}
+def test_paddle_s_tensors_in_a_dict_have_paddle_s_layout_and_other_things_are_refused_by_name():
+    source = vitlib.VisionTransformer(**SHAPE)
+    model = vitlib.VisionTransformer(**SHAPE)
+    vitlib.load_weights(model, source.state_dict())
+    np.testing.assert_array_equal(model.blocks[0].attn.proj.weight.numpy(), source.blocks[0].attn.proj.weight.numpy())
+    half = {name: tensor.astype("bfloat16") for name, tensor in source.state_dict().items()}
     model = vitlib.from_pretrained(half, num_heads=3)
-    assert np.abs(model.norm.weight.numpy() - state()["norm.weight"]).max() < 0.02
+    found, exact = model.blocks[0].mlp.fc1.weight.numpy(), source.blocks[0].mlp.fc1.weight.numpy()
+    assert 0 < np.abs(found - exact).max() < 2**-8 * np.abs(exact).max()
     for bad in ({1: np.zeros(3)}, {"norm.weight": np.array(["a"])}, {"norm.weight": np.zeros(3, "complex64")}, {}):
         with pytest.raises(vitlib.WeightsError):
             vitlib.from_pretrained(bad)

@@ -9,9 +9,8 @@ import pytest
 from PIL import Image
 
 import vitlib
-from vitlib.hub.download import DownloadError
+from vitlib.hub import DownloadError, downloads
 from vitlib.models.published import published
-from vitlib.weights import source
 
 HERE = pathlib.Path(__file__).parent / "checkpoints"
 
@@ -29,7 +28,7 @@ def hub(monkeypatch, tmp_path):
         return directory
 
     monkeypatch.setattr("vitlib.hub.huggingface.fetch_hub", fetch)
-    monkeypatch.setattr(source, "download", lambda url: (_ for _ in ()).throw(DownloadError(f"{url}: no network")))
+    monkeypatch.setattr(downloads, "download", lambda url: (_ for _ in ()).throw(DownloadError(f"{url}: no network")))
     return served
 
 
@@ -84,7 +83,7 @@ def test_the_second_source_is_asked_when_the_first_does_not_answer(hub, monkeypa
             raise DownloadError(f"{asked}: 404")
         return path
 
-    monkeypatch.setattr(source, "download", download)
+    monkeypatch.setattr(downloads, "download", download)
     model = vitlib.create_model("deit_tiny_patch16_224", pretrained=True)
     assert model.load_report.dialect == "paddleclas"
     assert "not available" in str(model.load_report)

@@ -10,7 +10,7 @@ from paddle import nn
 
 from ..layers import MultiHeadAttention, PatchEmbed
 from ..layers.patch_embed import Size, grid_of, to_pair
-from ..models import VisionTransformer, create_model
+from ..models import VisionTransformer, build_model, get_config
 
 
 class Count(NamedTuple):
@@ -36,7 +36,7 @@ def count(model_or_name: VisionTransformer | str, img_size: Size | None = None) 
     """
     if isinstance(model_or_name, str):
         with paddle.LazyGuard():
-            model = create_model(model_or_name)
+            model = build_model(get_config(model_or_name))
     elif isinstance(model_or_name, VisionTransformer):
         model = model_or_name
     else:

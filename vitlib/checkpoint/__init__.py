@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from .atomic import write_atomically
 from .errors import WeightsError
+from .tensors import BFloat16
 from .weights_file import WeightsFile, open_weights
 from .writers import write_npz, write_pdparams, write_safetensors
 
 __all__ = [
+    "BFloat16",
     "WeightsError",
     "WeightsFile",
     "open_weights",

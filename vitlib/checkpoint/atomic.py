@@ -18,7 +18,8 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     Until then an older file of that name stays as it is. The new one lies in the same directory under a name of its
     own (`.vitlib-*.partial`): that is what remains when the process is killed, and nothing else. The data and the
-    new name are on the disk (fsync) when the block has been left. A symbolic link is kept, and its target replaced.
+    new name are on the disk (fsync) when the block has been left. A symbolic link is kept, and its target replaced. The
+    new file has the mode of the old one, and its owner and group where the system permits that.
 
     Raises OSError, as the system says, when the disk is full or the directory is missing or closed to us; the
     temporary file is then removed.
@@ -28,11 +29,17 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     if os.path.isdir(path):
         raise IsADirectoryError(f"{path} is a directory; give the name of a file")
     temporary = os.path.join(directory, f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
+    old = os.stat(path) if os.path.exists(path) else None
+    mode = 0o666 if old is None else old.st_mode & 0o777
     # Not tempfile: it makes files that only their owner can read, whatever the umask says
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-    descriptor = os.open(temporary, flags, 0o666)
+    descriptor = os.open(temporary, flags, mode)
     try:
         with os.fdopen(descriptor, "w+b") as file:
+            if old is not None:
+                with suppress(AttributeError, OSError):  # not on Windows, and to another owner only as root
+                    os.chown(temporary, old.st_uid, old.st_gid)
+                os.chmod(temporary, mode)
             yield file
             file.flush()
             os.fsync(file.fileno())

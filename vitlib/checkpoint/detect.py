@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from .errors import WeightsError
-from .tensors import Source
+from .file_bytes import FileBytes
 
 _TORCH_LEGACY = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # pickle of the magic number, after two bytes of protocol
 
@@ -32,13 +34,13 @@ _KNOWN = (
 )
 
 
-def detect(source: Source) -> str:
+def detect(file: FileBytes) -> str:
     """ "safetensors", "zip", "torch-legacy", "pickle" or "json"; raises `WeightsError` for everything else."""
-    head = bytes(source.view[:4096])
+    head = bytes(file.view[:4096])
     if not head:
         raise WeightsError("is empty", way_out="Download or copy it again")
     header_size = int.from_bytes(head[:8], "little")
-    if head[8:9] == b"{" and header_size < 1 << 40 and (8 + header_size <= source.size or not _looks_pickled(head)):
+    if head[8:9] == b"{" and header_size < 1 << 40 and (8 + header_size <= file.size or not _looks_pickled(head)):
         return "safetensors"
     if head.startswith(b"PK\x03\x04"):
         return "zip"
@@ -54,11 +56,11 @@ def detect(source: Source) -> str:
         return "json"
     if head[257:262] == b"ustar":
         raise WeightsError("is a tar archive (also PyTorch's format before 0.1.10)", way_out="Unpack it first")
-    if bytes(source.view[-8:]) == b"\x57\xfb\x80\x8b\x24\x75\x47\xdb":
+    if bytes(file.view[-8:]) == b"\x57\xfb\x80\x8b\x24\x75\x47\xdb":
         raise WeightsError("is the index of a TensorFlow checkpoint, which is not read", way_out="Save it as .npz")
     if head[:1] == b"\x08" and (b"onnx" in head or b"pytorch" in head):
         raise WeightsError("is an ONNX model, which is not read", way_out="Take the checkpoint it was exported from")
-    if head.startswith(b"\x08") and b"saved_model" in source.name.encode():
+    if head.startswith(b"\x08") and b"saved_model" in file.name.encode():
         raise WeightsError("is a TensorFlow SavedModel, which is not read", way_out="Save its weights as .npz")
     if head.startswith(bytes(16)) and len(head) > 24:
         raise WeightsError(
@@ -77,7 +79,7 @@ def _looks_pickled(head: bytes) -> bool:
     return len(head) > 2 and head[0] == 0x80 and 2 <= head[1] <= 5
 
 
-def refuse_zip(members: dict[str, object]) -> WeightsError:
+def refuse_zip(members: Iterable[str]) -> WeightsError:
     """What to say about a zip archive that holds neither PyTorch's pickle nor arrays."""
     names = set(members)
     if "model.weights.h5" in names:

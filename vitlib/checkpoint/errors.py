@@ -1,12 +1,13 @@
-"""The one exception of everything that reads, fits or writes weights."""
+"""The one exception of everything that reads, matches or writes weights, and how names out of files are shown in it."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 
 class WeightsError(ValueError):
-    """A weight file, or its fit to a model, was refused.
+    """A weight file, or its match with a model, was refused.
 
     `str()` is one paragraph: the file, the reason, and where there is one, the way out. Nothing has been changed when
     it is raised: no parameter is assigned and no file is written.
@@ -33,6 +34,13 @@ class WeightsError(ValueError):
 def quoted(name: object, limit: int = 80) -> str:
     """`name` from a file, made fit for a message: one line, printable, in quotes and not longer than `limit`."""
     return repr(_shortened(name if isinstance(name, str) else f"<{type(name).__name__}>", limit))
+
+
+def listed(names: Iterable[object], limit: int = 8) -> str:
+    """The first `limit` names, quoted, and the number of the others: "'a', 'b' and 298 more"."""
+    names = list(names)
+    more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
+    return ", ".join(map(quoted, names[:limit])) + more
 
 
 def printable(text: str, limit: int) -> str:

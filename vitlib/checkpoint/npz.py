@@ -12,7 +12,18 @@ import struct
 import numpy as np
 
 from .errors import WeightsError, quoted
-from .tensors import CODE_NAMES, SLACK, Contents, Source, Tensor, checked_shape, dense_array, item_size, unreadable
+from .file_bytes import FileBytes
+from .tensors import (
+    CODE_NAMES,
+    SLACK,
+    Contents,
+    Tensor,
+    checked_shape,
+    dense_array,
+    item_size,
+    of_foreign_type,
+    unreadable,
+)
 from .zip_index import Member
 
 MAX_HEADER = 10_000  # NumPy's own limit
@@ -25,26 +36,18 @@ _HEADER = re.compile(
 )
 
 
-def read_npz(source: Source, members: dict[str, Member]) -> Contents:
+def read_npz(file: FileBytes, members: dict[str, Member]) -> Contents:
     """The arrays of an archive whose table has been read. Raises `WeightsError` when one cannot be an array."""
-    tensors: dict[str, Tensor] = {}
-    extras: list[str] = []
-    for member in members.values():
-        if not member.name.endswith(".npy"):
-            extras.append(member.name)
-            continue
-        name = member.name[: -len(".npy")]
-        tensor = _read_member(source, member)
-        if tensor is None:
-            extras.append(name)
-        else:
-            tensors[name] = tensor
-    return Contents("npz", tensors, extras=extras)
+    tree: dict[str, Tensor | None] = {name: None for name in members if not name.endswith(".npy")}
+    for name, member in members.items():
+        if name.endswith(".npy"):
+            tree[name.removesuffix(".npy")] = _read_member(file, member)
+    return Contents("npz", tree, file.size)
 
 
-def _read_member(source: Source, member: Member) -> Tensor | None:
+def _read_member(file: FileBytes, member: Member) -> Tensor | None:
     """The tensor, or None for arrays of text and dates, which are not weights."""
-    code, big_endian, fortran, shape, data_at = _parse_header(member, member.head(source, MAX_HEADER + 12))
+    code, big_endian, fortran, shape, data_at = _parse_header(member, member.head(file, MAX_HEADER + 12))
     if code == "V2":
         dtype = "bfloat16"  # how NumPy writes JAX's bfloat16, whose name it does not know
     elif code in CODE_NAMES:
@@ -54,18 +57,18 @@ def _read_member(source: Source, member: Member) -> Tensor | None:
     elif code[:1] == "O":
         return unreadable(shape, "object", "is an array of pickled Python objects; those are never unpickled")
     else:
-        return unreadable(shape, code, f"has the NumPy type {quoted(code)}; weights are real numbers")
+        return of_foreign_type(shape, code, "NumPy")
     expected = data_at + math.prod(shape) * item_size(dtype)
     if expected != member.size:
         raise WeightsError(
             f"declares the shape {shape} of {dtype} for {quoted(member.name)}, "
             f"which takes {expected:,} bytes with its header where there are {member.size:,}"
         )
-    if dtype == "bfloat16" and member.deflated and 3 * member.size > 2 * source.size + SLACK:
+    if dtype == "bfloat16" and member.deflated and 3 * member.size > 2 * file.size + SLACK:
         return unreadable(shape, dtype, "is packed too tightly to be unpacked and widened in bounded memory")
 
     def load() -> np.ndarray:
-        return dense_array(member.read(source)[data_at:], dtype, shape, fortran=fortran, big_endian=big_endian)
+        return dense_array(member.read(file)[data_at:], dtype, shape, fortran=fortran, big_endian=big_endian)
 
     return Tensor(shape, dtype, load)
 

@@ -6,26 +6,24 @@ Source: ndarray.__reduce__ and ndarray.__setstate__ (numpy/_core/src/multiarray/
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from .errors import WeightsError, quoted
-from .pickle_objects import Constructor, Inert, LongText
-from .tensors import CODE_NAMES, Tensor, checked_shape, dense_array, item_size, unreadable
+from .errors import WeightsError
+from .pickle_objects import LongText, PickledObject, globals_by_name
+from .tensors import CODE_NAMES, Tensor, checked_shape, dense_array, item_size, of_foreign_type, unreadable
 
 _CORRUPT = "holds a corrupt pickle: an array that is not described as NumPy does it"
 
 
-class PickledType(Inert):
+class PickledType(PickledObject):
     """A numpy.dtype: its code without byte order ("f4"), and whether its values are big-endian."""
 
     __slots__ = ("big_endian", "code")
 
-    def __init__(self, name: str, arguments: tuple[Any, ...]) -> None:
-        super().__init__(name, arguments)
-        code = arguments[0] if arguments else None
+    def __init__(self, code: Any = None, *arguments: Any) -> None:
+        super().__init__("numpy.dtype")
         self.big_endian = False
         self.code = code.lstrip("<>|=") if type(code) is str else "unknown"
 
@@ -38,23 +36,26 @@ class PickledType(Inert):
         self.big_endian = state[1] == ">" if type(state[1]) is str else bytes_of(state[1]) == b">"
 
 
-class Encoded(Inert):
+class EncodedText(PickledObject):
     """_codecs.encode(text, "latin1"): how protocol 2 carries bytes."""
 
-    __slots__ = ()
+    __slots__ = ("text",)
+
+    def __init__(self, text: Any, encoding: Any) -> None:
+        if not isinstance(text, (str, LongText)) or encoding not in ("latin1", "latin-1"):
+            raise WeightsError("holds a corrupt pickle: bytes that are not written as Latin-1 text")
+        super().__init__("bytes")
+        self.text = text
 
 
-class PickledArray(Inert):
+class PickledArray(PickledObject):
     """An ndarray; shape and type are known after BUILD, the data stay in the file."""
 
     __slots__ = ("data", "dtype", "fortran", "shape")
 
-    def __init__(self, name: str, arguments: tuple[Any, ...]) -> None:
-        super().__init__(name, arguments)
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__("numpy.ndarray")
         self.dtype: PickledType | None = None
-        self.shape: Any = None
-        self.fortran = False
-        self.data: Any = None
 
     def set_state(self, state: Any) -> None:
         """(version, shape, dtype, whether Fortran order, data); the version is missing in the oldest files."""
@@ -62,16 +63,17 @@ class PickledArray(Inert):
             raise WeightsError(_CORRUPT)
         self.describe(*state[-4:])
 
-    def describe(self, shape: Any, dtype: Any, fortran: Any, data: Any) -> None:
+    def describe(self, shape: Any, dtype: Any, fortran: Any, data: Any) -> PickledArray:
         if not isinstance(dtype, PickledType) or type(shape) is not tuple:
             raise WeightsError(_CORRUPT)
         self.shape, self.dtype, self.fortran, self.data = shape, dtype, bool(fortran), data
+        return self
 
 
 def bytes_of(value: Any) -> bytes | memoryview | None:
     """The bytes that a pickle means by `value`, whichever Python wrote it; None when it means none."""
-    if isinstance(value, Encoded):
-        value = value.arguments[0]
+    if isinstance(value, EncodedText):
+        value = value.text
     if isinstance(value, memoryview):
         return value
     try:
@@ -88,21 +90,22 @@ def array_tensor(array: PickledArray, *, uint16_is_bfloat16: bool) -> Tensor:
     """The tensor that `array` is. Raises `WeightsError` when its data do not fit its shape."""
     if array.dtype is None:
         raise WeightsError(_CORRUPT)
-    shape, code, big_endian, fortran = (
+    shape, code, big_endian, fortran, data = (
         checked_shape(array.shape),
         array.dtype.code,
         array.dtype.big_endian,
         array.fortran,
+        array.data,
     )
+    if code[:1] == "O":
+        return unreadable(shape, "object", "is an array of pickled Python objects; weights are real numbers")
     if code not in CODE_NAMES:
-        kind = "pickled Python objects" if code[:1] == "O" else f"the NumPy type {quoted(code)}"
-        return unreadable(shape, code[:20], f"is an array of {kind}; weights are real numbers")
+        return of_foreign_type(shape, code, "NumPy")
     dtype = "bfloat16" if code == "u2" and uint16_is_bfloat16 else CODE_NAMES[code]
     expected = math.prod(shape) * item_size(dtype)
-    least, most = _size_bounds(array.data)
+    least, most = _size_bounds(data)
     if not least <= expected <= most:
         raise WeightsError(f"holds an array of shape {shape} and {dtype} whose data are not of {expected:,} bytes")
-    data = array.data
 
     def load() -> np.ndarray:
         raw = bytes_of(data)
@@ -115,8 +118,8 @@ def array_tensor(array: PickledArray, *, uint16_is_bfloat16: bool) -> Tensor:
 
 def _size_bounds(data: Any) -> tuple[int, int]:
     """How many bytes `data` can mean, without decoding: each takes one or two bytes of UTF-8."""
-    if isinstance(data, Encoded):
-        data = data.arguments[0]
+    if isinstance(data, EncodedText):
+        data = data.text
     if isinstance(data, (memoryview, str)):
         return len(data), len(data)
     if isinstance(data, LongText):
@@ -136,41 +139,20 @@ def _narrowed(utf8: memoryview) -> bytes:
     return out
 
 
-def _make_encoded(arguments: tuple[Any, ...], spend: Callable[[int], None]) -> Encoded:
-    if (
-        len(arguments) != 2
-        or not isinstance(arguments[0], (str, LongText))
-        or arguments[1] not in ("latin1", "latin-1")
-    ):
-        raise WeightsError("holds a corrupt pickle: bytes that are not written as Latin-1 text")
-    return Encoded("bytes", arguments)
-
-
-def _make_array(arguments: tuple[Any, ...], spend: Callable[[int], None]) -> PickledArray:
-    return PickledArray("numpy.ndarray", ())
-
-
-def _make_type(arguments: tuple[Any, ...], spend: Callable[[int], None]) -> PickledType:
-    return PickledType("numpy.dtype", arguments)
-
-
-def _make_from_buffer(arguments: tuple[Any, ...], spend: Callable[[int], None]) -> PickledArray:
-    """numpy._core.numeric._frombuffer(bytes, dtype, shape, order), by protocol 5."""
-    if len(arguments) != 4 or arguments[3] not in ("C", "F"):
+def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> PickledArray:
+    """numpy._core.numeric._frombuffer, by protocol 5"""
+    if order not in ("C", "F"):
         raise WeightsError(_CORRUPT)
-    array = PickledArray("numpy.ndarray", ())
-    array.describe(arguments[2], arguments[1], arguments[3] == "F", arguments[0])
-    return array
+    return PickledArray().describe(shape, dtype, order == "F", data)
 
 
-NUMPY: dict[tuple[str, str], Constructor] = {
-    ("numpy", "ndarray"): Constructor("numpy.ndarray"),
-    ("numpy", "dtype"): Constructor("numpy.dtype", _make_type),
-    ("_codecs", "encode"): Constructor("_codecs.encode", _make_encoded),
-}
-for _core in ("numpy.core", "numpy._core"):
-    NUMPY[f"{_core}.multiarray", "_reconstruct"] = Constructor("numpy._reconstruct", _make_array)
-    NUMPY[f"{_core}.multiarray", "scalar"] = Constructor("numpy.scalar")
-    NUMPY[f"{_core}.numeric", "_frombuffer"] = Constructor("numpy._frombuffer", _make_from_buffer)
-for _name in ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool_"):
-    NUMPY["numpy", _name] = Constructor(f"numpy.{_name}")
+NUMPY = globals_by_name(
+    {
+        "numpy.dtype": PickledType,
+        "_codecs.encode": EncodedText,
+        "numpy.core.multiarray._reconstruct": PickledArray,
+        "numpy._core.multiarray._reconstruct": PickledArray,
+        "numpy.core.numeric._frombuffer": _from_buffer,
+        "numpy._core.numeric._frombuffer": _from_buffer,
+    }
+)

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from .errors import WeightsError, quoted
-from .find_state_dict import find_weights
-from .numpy_pickle import NUMPY, PickledArray, array_tensor
+from .file_bytes import FileBytes
+from .numpy_pickle import PickledArray, array_tensor
 from .pickle_data import PickleReader
-from .pickle_objects import TRAINING_STATE, Constructor
-from .tensors import Contents, Source, Tensor, checked_shape, item_size
+from .pickle_objects import PickledObject, globals_by_name
+from .tensors import Contents, Tensor, checked_shape
+from .torch_tensors import TORCH, tensor_of
 
 NAME_TABLE = "StructuredToParameterName@@"
 CHUNK_TABLE = "UnpackBigParamInfor@@"  # Paddle's spelling
@@ -28,18 +28,17 @@ _OPTIMISER_NAME = re.compile(
 )
 
 
-def read_pdparams(source: Source, wrapper: str | None = None) -> Contents:
-    """The arrays of a pickle written by `paddle.save`. Raises `WeightsError` unless it is plain data."""
-    reader = PickleReader(source.view, _CONSTRUCTORS)
+def read_pdparams(file: FileBytes) -> Contents:
+    """The object of a pickle written by `paddle.save`."""
+    reader = PickleReader(file.view, _KNOWN)
     tree = reader.load()
-    if reader.at != source.size:
-        raise WeightsError(f"is damaged: {source.size - reader.at:,} bytes follow the end of its pickle")
+    if reader.at != file.size:
+        raise WeightsError(f"is damaged: {file.size - reader.at:,} bytes follow the end of its pickle")
     if type(tree) is dict:
         _refuse_optimiser(tree)
         _join_chunks(tree)
         tree.pop(NAME_TABLE, None)
-    wrappers, tensors, extras = find_weights(tree, _tensor_of, wrapper)
-    return Contents("pdparams", tensors, wrapper=wrappers, extras=extras)
+    return Contents("pdparams", tree, file.size, tensor_of=_tensor_of)
 
 
 def _tensor_of(value: Any) -> Tensor | None:
@@ -48,7 +47,7 @@ def _tensor_of(value: Any) -> Tensor | None:
     if isinstance(value, PickledArray):
         # Paddle writes bfloat16 as uint16 and has no tensors of unsigned 16-bit integers
         return array_tensor(value, uint16_is_bfloat16=True)
-    return value if isinstance(value, Tensor) else None
+    return value if isinstance(value, Tensor) else tensor_of(value)
 
 
 def _refuse_optimiser(tree: dict[Any, Any]) -> None:
@@ -99,24 +98,16 @@ def _joined(name: str, parts: list[Tensor], shape: tuple[int, ...]) -> Tensor:
         whole.flags.writeable = False
         return whole.reshape(shape)
 
-    assert item_size(dtype)
     return Tensor(shape, dtype, load)
 
 
-def _make_evaluated(arguments: tuple[Any, ...], spend: Callable[[int], None]) -> PickledArray:
-    """Exactly eval("data", {"data": array}) is that array; nothing is evaluated, and nothing else is accepted."""
-    if len(arguments) == 2 and type(arguments[0]) is str and arguments[0] == "data" and type(arguments[1]) is dict:
-        array = arguments[1].get("data")
-        if len(arguments[1]) == 1 and isinstance(array, PickledArray):
+def _evaluated(text: Any = None, names: Any = None, *others: Any) -> Any:
+    """eval("data", {"data": array}) is that array; every other text is an object like others, and not evaluated."""
+    if type(text) is str and text == "data" and type(names) is dict and len(names) == 1 and not others:
+        array = names.get("data")
+        if isinstance(array, PickledArray):
             return array
-    raise WeightsError("refuses to run `builtins.eval` on anything but Paddle's own way to write a tensor")
+    return PickledObject("builtins.eval")
 
 
-_CONSTRUCTORS = (
-    TRAINING_STATE
-    | NUMPY
-    | {
-        ("builtins", "eval"): Constructor("builtins.eval", _make_evaluated),
-        ("__builtin__", "eval"): Constructor("builtins.eval", _make_evaluated),
-    }
-)
+_KNOWN = TORCH | globals_by_name({"builtins.eval": _evaluated, "__builtin__.eval": _evaluated})

@@ -2,9 +2,9 @@
 
 Python's own unpickler is never used: even one restricted to harmless classes can be made to allocate gigabytes by a
 few bytes (memo indexes, frames, byte arrays), and whatever it lets through is called. This reader knows the opcodes
-that weight files consist of; lengths are checked against what is left, every object is paid for from one budget
-(which bounds time as well), nothing is hashed or compared but short strings and numbers, and a class or function is
-only ever one of the inert stand-ins of `constructors`.
+that weight files consist of; lengths are checked against the bytes that are left, every object is paid for from one
+budget (which bounds time as well), nothing is hashed or compared but short strings and numbers, and nothing is ever
+imported or called: a class or function becomes a `Global`, and a call of it a `PickledObject`.
 Source: Lib/pickletools.py of CPython (protocols 2 to 5).
 """
 
@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from .errors import WeightsError, quoted
-from .pickle_objects import Constructor, Inert, LongText, refusal
+from .pickle_objects import DEFAULT_DICT, ORDERED_DICT, Global, LongText, PickledObject
 from .pickle_opcodes import HANDLERS, U8
 
 BUDGET = 24 << 20  # bytes of Python objects made from one pickle
@@ -29,18 +29,18 @@ class PickleReader:
 
     Args:
         data: the bytes; strings of bytes in the result are windows on it.
-        constructors: what each known (module, name) stands for.
+        known: the classes and functions that mean something, by (module, name).
         persistent: makes an object from a persistent id, for PyTorch's storages.
     """
 
     def __init__(
         self,
         data: memoryview,
-        constructors: Mapping[tuple[str, str], Constructor],
+        known: Mapping[tuple[str, str], Global],
         persistent: Callable[[Any], Any] | None = None,
     ) -> None:
         self.data = data
-        self.constructors = constructors
+        self.known = known
         self.persistent = persistent
         self.at = 0
         self.left = BUDGET
@@ -151,9 +151,11 @@ class PickleReader:
         if len(items) % 2:
             raise WeightsError("holds a corrupt pickle: a table with a key and no value")
         self.spend(64 * len(items))
-        if isinstance(target, Inert):
-            target.items.extend(items)
-            return
+        if type(target) is PickledObject:  # of a class that extends dict
+            if target.items is None:
+                self.spend(240)
+                target.items = {}
+            target = target.items
         if type(target) is not dict:
             _refuse_change(target)
         for i in range(0, len(items), 2):
@@ -161,18 +163,16 @@ class PickleReader:
             # Everything else hashes its contents: recursion, and collisions that can be made on purpose
             if type(key) not in _KEY_TYPES or (type(key) is int and key.bit_length() > 64):
                 self.spend(160)
-                key = Inert("key", (key,))
+                key = PickledObject("key")
             elif type(key) is str and key in target:
                 raise WeightsError(f"names {quoted(key)} twice")
             target[key] = items[i + 1]
 
     def extend(self, target: Any, items: list[Any]) -> None:
         self.spend(12 * len(items))
-        if isinstance(target, Inert):
-            target.items.extend(items)
-        elif type(target) is list:
+        if type(target) is list:
             target.extend(items)
-        else:
+        elif not isinstance(target, PickledObject):  # of a set or a class that extends list, whose items are not used
             _refuse_change(target)
 
     def line(self) -> str:
@@ -186,24 +186,43 @@ class PickleReader:
     def resolve(self, module: Any, name: Any) -> None:
         if type(module) is not str or type(name) is not str:
             raise WeightsError("holds a corrupt pickle: a class whose name is not text")
-        constructor = self.constructors.get((module, name))
-        if constructor is None:
-            raise refusal(module, name)
-        self.stack.append(constructor)
+        found = self.known.get((module, name))
+        if found is None:
+            self.spend(240 + 4 * (len(module) + len(name)))
+            found = Global(f"{module}.{name}")
+        self.stack.append(found)
 
     def call(self, function: Any, arguments: Any) -> None:
-        if not isinstance(function, Constructor) or type(arguments) is not tuple:
-            raise WeightsError("refuses to run what its pickle calls: it is not a class or function that holds data")
-        self.push(function.make(arguments, self.spend), 240)
+        if type(arguments) is not tuple:
+            raise WeightsError("holds a corrupt pickle: a call whose arguments are not a tuple")
+        self.spend(240)
+        if function is ORDERED_DICT or function is DEFAULT_DICT:
+            self.stack.append({})
+            if function is ORDERED_DICT and arguments:
+                self.set_pairs(self.stack[-1], arguments[0])
+        elif isinstance(function, Global):
+            self.stack.append(function.called_with(arguments))
+        elif isinstance(function, PickledObject):  # such as a method, which is a call of getattr
+            self.stack.append(PickledObject(function.class_name, arguments))
+        else:
+            raise WeightsError("holds a corrupt pickle: it calls something that is no class or function")
+
+    def set_pairs(self, target: dict[Any, Any], pairs: Any) -> None:
+        """The items of a dict as a list of pairs, which is how Python 2 wrote an OrderedDict."""
+        if type(pairs) is not list:
+            raise WeightsError("holds a corrupt pickle: a table made from something else than pairs")
+        for pair in pairs:
+            if type(pair) not in (list, tuple) or len(pair) != 2:
+                raise WeightsError("holds a corrupt pickle: a table made from something else than pairs")
+            self.set_items(target, list(pair))
 
     def build(self) -> None:
         state = self.pop()
         target = self.top()
-        if type(target) is dict:
-            return  # attributes of an OrderedDict: PyTorch's version numbers of modules
-        if not isinstance(target, Inert):
-            raise WeightsError("refuses to run what its pickle calls: it sets the state of something that has none")
-        target.set_state(state)
+        if isinstance(target, PickledObject):
+            target.set_state(state)
+        elif type(target) is not dict:  # attributes of an OrderedDict are PyTorch's version numbers of modules
+            raise WeightsError("holds a corrupt pickle: it sets the state of something that has none")
 
     def persistent_id(self) -> None:
         if self.persistent is None:

@@ -10,8 +10,7 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .errors import WeightsError
-from .pickle_objects import Inert
+from .pickle_objects import Global, PickledObject
 
 if TYPE_CHECKING:
     from .pickle_data import PickleReader
@@ -39,10 +38,10 @@ def _append(reader: PickleReader) -> None:
 
 
 def _new_with_keywords(reader: PickleReader) -> None:
-    keywords, arguments = reader.pop(), reader.pop()
-    if type(keywords) is not dict or keywords:
-        raise WeightsError("refuses to run what its pickle calls: it makes an object from named arguments")
-    reader.call(reader.pop(), arguments)
+    keywords, arguments, function = reader.pop(), reader.pop(), reader.pop()
+    if keywords and isinstance(function, Global):  # a known one takes none
+        function = Global(function.name)
+    reader.call(function, arguments)
 
 
 def _items(method: Callable[[PickleReader, Any, list[Any]], None]) -> Callable[[PickleReader], None]:
@@ -85,8 +84,8 @@ HANDLERS: dict[int, Callable[[PickleReader], Any]] = {
     ord("t"): lambda r: r.tuple_of(r.pop_mark()),
     ord("]"): lambda r: r.push([], 96),
     ord("}"): lambda r: r.push({}, 240),
-    0x8F: lambda r: r.push(Inert("set", ()), 240),
-    0x91: lambda r: r.push(Inert("frozenset", tuple(r.pop_mark())), 240),
+    0x8F: lambda r: r.push(PickledObject("set"), 240),
+    0x91: lambda r: (r.pop_mark(), r.push(PickledObject("frozenset"), 240)),
     ord("a"): _append,
     ord("e"): _items(lambda r, target, items: r.extend(target, items)),
     0x90: _items(lambda r, target, items: r.extend(target, items)),

@@ -14,39 +14,44 @@ from typing import Any, NoReturn
 import numpy as np
 
 from .errors import WeightsError, quoted
-from .tensors import Contents, Source, Tensor, checked_shape, dense_array, item_size, unreadable
+from .file_bytes import FileBytes
+from .tensors import Contents, Tensor, checked_shape, dense_array, item_size, of_foreign_type
 
-_DTYPES = {
-    "BOOL": "bool",
-    "U8": "uint8",
-    "U16": "uint16",
-    "U32": "uint32",
-    "U64": "uint64",
-    "I8": "int8",
-    "I16": "int16",
-    "I32": "int32",
-    "I64": "int64",
-    "F16": "float16",
-    "F32": "float32",
-    "F64": "float64",
-    "BF16": "bfloat16",
+SAFETENSORS_CODES = {
+    "bool": "BOOL",
+    "uint8": "U8",
+    "uint16": "U16",
+    "uint32": "U32",
+    "uint64": "U64",
+    "int8": "I8",
+    "int16": "I16",
+    "int32": "I32",
+    "int64": "I64",
+    "float16": "F16",
+    "float32": "F32",
+    "float64": "F64",
+    "bfloat16": "BF16",
 }
+_DTYPES = {code: dtype for dtype, code in SAFETENSORS_CODES.items()}
 
 
-def read_safetensors(source: Source) -> Contents:
-    """The tensors of one file. Raises `WeightsError` unless the header describes the data exactly."""
-    length = int.from_bytes(source.view[:8], "little")
-    if 8 + length > source.size:
+def read_safetensors(file: FileBytes, max_header: int | None = None) -> Contents:
+    """The tensors of one file. Raises `WeightsError` unless the header describes the data exactly.
+
+    max_header: bytes; for files that are known to be one's own.
+    """
+    length = int.from_bytes(file.view[:8], "little")
+    if 8 + length > file.size:
         raise WeightsError(
             f"is a safetensors file whose header of {length:,} bytes reaches beyond its end; it was cut off"
         )
-    header = parse_json(source.view[8 : 8 + length], source.size, "its header")
+    header = parse_json(file.view[8 : 8 + length], max_header or max_json(file), "its header")
     metadata = header.pop("__metadata__", None)
     if metadata is None:
         metadata = {}
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise WeightsError("is a safetensors file whose __metadata__ is not a table of strings")
-    data = source.view[8 + length :]
+    data = file.view[8 + length :]
     tensors: dict[str, Tensor] = {}
     spans: list[tuple[int, int]] = []
     for name, entry in header.items():
@@ -60,7 +65,7 @@ def read_safetensors(source: Source) -> Contents:
         position = end
     if position != len(data):
         raise WeightsError(f"is a safetensors file with {len(data) - position:,} bytes that belong to no tensor")
-    return Contents("safetensors", tensors, metadata)
+    return Contents("safetensors", tensors, file.size, metadata)
 
 
 def _read_entry(name: str, entry: Any, data: memoryview) -> tuple[int, int, Tensor]:
@@ -77,7 +82,7 @@ def _read_entry(name: str, entry: Any, data: memoryview) -> tuple[int, int, Tens
     shape = checked_shape(entry["shape"])
     code = entry["dtype"]
     if not isinstance(code, str) or code not in _DTYPES:
-        return start, end, unreadable(shape, str(code)[:20], f"has the type {quoted(code)}; weights are real numbers")
+        return start, end, of_foreign_type(shape, code if isinstance(code, str) else "unknown")
     dtype = _DTYPES[code]
     if math.prod(shape) * item_size(dtype) != end - start:
         raise WeightsError(f"gives the tensor {quoted(name)} of shape {shape} and {dtype} {end - start:,} bytes")
@@ -88,10 +93,17 @@ def _read_entry(name: str, entry: Any, data: memoryview) -> tuple[int, int, Tens
     return start, end, Tensor(shape, dtype, load)
 
 
-def parse_json(data: memoryview, file_size: int, what: str) -> dict[str, Any]:
-    """A JSON object from a file, bounded in size, nesting and integers; names given twice are refused."""
-    # Python objects take up to 24 times their text: this keeps them within 48 MiB + 3/2 of the file
-    if len(data) > (2 << 20) + file_size // 16:
+def max_json(file: FileBytes) -> int:
+    """Bytes of JSON that are read of a file: Python objects take up to 24 times their text, so 48 MiB + 3/2 of it."""
+    return (2 << 20) + file.size // 16
+
+
+def parse_json(data: memoryview, limit: int, what: str) -> dict[str, Any]:
+    """A JSON object of at most `limit` bytes from a file, bounded in nesting and integers; no name is given twice.
+
+    Raises `WeightsError`, which calls the text `what`.
+    """
+    if len(data) > limit:
         raise WeightsError(f"is refused because {what} is {len(data):,} bytes long")
     try:
         parsed = json.loads(

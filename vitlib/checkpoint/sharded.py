@@ -9,20 +9,21 @@ import os
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from .errors import WeightsError, quoted
-from .safetensors import parse_json
-from .tensors import Contents, Source
+from .errors import WeightsError, listed, quoted
+from .file_bytes import FileBytes
+from .safetensors import max_json, parse_json
+from .tensors import MAX_TENSORS, Contents
 
 MAX_SHARDS = 1000
 
 
-def read_sharded(source: Source, read_shard: Callable[[str], Contents]) -> Contents:
-    """The tensors of all shards under one roof.
+def read_sharded(file: FileBytes, read_shard: Callable[[str], Contents]) -> Contents:
+    """The tensors of all shards in one table. `read_shard` makes one of a path.
 
     Raises `WeightsError` when the index and the shards disagree, when a shard is missing, or lies anywhere but in the
     index's own directory.
     """
-    index = parse_json(source.view, source.size, "its text")
+    index = parse_json(file.view, max_json(file), "its text")
     weight_map = index.get("weight_map")
     if not isinstance(weight_map, dict):
         raise WeightsError(
@@ -31,35 +32,35 @@ def read_sharded(source: Source, read_shard: Callable[[str], Contents]) -> Conte
         )
     if not weight_map or not all(isinstance(shard, str) for shard in weight_map.values()):
         raise WeightsError("is an index whose weight_map does not give a file to each name")
+    if len(weight_map) > MAX_TENSORS:
+        raise WeightsError(f"lists {len(weight_map):,} tensors; at most {MAX_TENSORS:,} are read")
     shards = list(dict.fromkeys(weight_map.values()))
     if len(shards) > MAX_SHARDS:
         raise WeightsError(f"lists {len(shards):,} files; at most {MAX_SHARDS:,} are read")
-    directory = Path(source.path).parent
+    directory = Path(file.path).parent
     paths = {shard: shard_path(directory, shard) for shard in shards}
     missing = [shard for shard, path in paths.items() if not os.path.isfile(path)]
     if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise WeightsError(
-            f"lists the file {quoted(missing[0])}{more}, not found beside it", way_out="Download all parts"
-        )
-    whole = Contents("", {})
+        raise WeightsError(f"lists {listed(missing, 3)}, not found beside it", way_out="Download all parts")
     metadata = index.get("metadata")
-    for key, value in (metadata if isinstance(metadata, dict) else {}).items():
-        whole.metadata[key] = value if isinstance(value, str) else str(value)[:100]
+    strings = {
+        key: value if isinstance(value, str) else str(value)[:100]
+        for key, value in (metadata if isinstance(metadata, dict) else {}).items()
+    }
+    whole = Contents("", {}, 0, strings)
     for shard, path in paths.items():
         part = read_shard(os.fspath(path))
         if whole.format not in ("", part.format) or part.format not in ("safetensors", "torch"):
             raise WeightsError(
                 f"lists {quoted(shard)}, a file of another format ({part.format}) than sharded weights have"
             )
-        whole.format = part.format
-        unlisted = [name for name in part.tensors if weight_map.get(name) != shard]
+        unlisted = [name for name in part.tree if weight_map.get(name) != shard]
         if unlisted:
             raise WeightsError(f"does not list the tensor {quoted(unlisted[0])} that is in {quoted(shard)}")
-        whole.tensors.update(part.tensors)
-        whole.wrapper = part.wrapper
-        whole.extras += part.extras
-    absent = [name for name in weight_map if name not in whole.tensors]
+        whole.format = part.format
+        whole.size += part.size
+        whole.tree.update(part.tree)
+    absent = [name for name in weight_map if name not in whole.tree]
     if absent:
         raise WeightsError(f"lists the tensor {quoted(absent[0])}, which is not in {quoted(weight_map[absent[0]])}")
     return whole

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from .errors import WeightsError, quoted
+from .file_bytes import FileBytes
 from .numpy_pickle import NUMPY, PickledArray, array_tensor
-from .pickle_objects import TRAINING_STATE, Constructor, Inert, constructors_by_name
-from .tensors import NUMPY_CODES, SLACK, Source, Tensor, checked_shape, item_size, native, unreadable
+from .pickle_objects import PYTHON, SAVE_PLAIN, Global, PickledObject, globals_by_name, quantised
+from .tensors import NUMPY_CODES, SLACK, Tensor, checked_shape, item_size, native, of_foreign_type, unreadable
 
 _CORRUPT = "holds a corrupt pickle: a tensor that is not described as PyTorch does it"
+_WRONG_ID = "refers to data outside of its pickle in a way that PyTorch does not"
 
 _STORAGES = {
     "BoolStorage": "bool",
@@ -35,67 +37,80 @@ _STORAGES = {
     "QInt8Storage": "qint8",
     "QUInt8Storage": "quint8",
     "QInt32Storage": "qint32",
-    "QUInt4x2Storage": "quint4x2",
-    "QUInt2x4Storage": "quint2x4",
 }
 _OTHER_SIZES = {"bytes": 1, "complex64": 8, "complex128": 16, "qint8": 1, "quint8": 1, "qint32": 4}
 
-_DTYPES = (
-    "bool uint8 uint16 uint32 uint64 int8 int16 int32 int64 float16 bfloat16 float32 float64 half float double "
-    "complex32 complex64 complex128 qint8 quint8 qint32 "
-    "float8_e4m3fn float8_e5m2 float8_e4m3fnuz float8_e5m2fnuz float8_e8m0fnu float4_e2m1fn_x2"
-)
-_LAYOUTS = (
-    "strided sparse_coo sparse_csr sparse_csc sparse_bsr sparse_bsc contiguous_format channels_last preserve_format"
-)
 
+class Storage(PickledObject):
+    """The memory of one or more tensors, or a part of another storage, which PyTorch 0.x wrote for sliced ones.
 
-class Storage(Inert):
-    """The memory of one or more tensors: `read()` gives its bytes once the reader knows where they are."""
+    count, first: in elements; size, start: in bytes. `read` gives the bytes of a whole storage once it is bound to its
+    place in the file.
+    """
 
-    __slots__ = ("big_endian", "dtype", "file_size", "read", "size")
+    __slots__ = ("base", "big_endian", "dtype", "file_size", "item_size", "read", "size", "start")
 
-    def __init__(self, dtype: str, size: int) -> None:
-        super().__init__("torch storage", ())
+    def __init__(self, dtype: str, count: int, base: Storage | None = None, first: int = 0) -> None:
+        super().__init__("torch storage")
         self.dtype = dtype
-        self.size = size
-        self.big_endian = False
-        self.file_size = 0
+        self.item_size = item_size(dtype) if dtype in NUMPY_CODES else _OTHER_SIZES[dtype]
+        self.size, self.start = count * self.item_size, first * self.item_size
+        self.base = base or self
         self.read: Callable[[], memoryview] | None = None
+
+    def bind(self, file: FileBytes, key: str, size: int, read: Callable[[], memoryview], *, big_endian: bool) -> None:
+        """Raises `WeightsError` unless the `size` bytes of the file are exactly those that were declared."""
+        if size != self.size:
+            raise WeightsError(
+                f"has {size:,} bytes for the storage {quoted(key)} that is declared with {self.size:,}; "
+                "it is damaged or was cut off"
+            )
+        self.file_size, self.read, self.big_endian = file.size, read, big_endian
 
     def set_state(self, state: Any) -> None:
         raise WeightsError(_CORRUPT)
 
 
-class TorchTensor(Inert):
+class Storages(dict[str, Storage]):
+    """The storages of a pickle by key, made as it refers to them."""
+
+    def refer(self, identifier: Any) -> Storage | Global:
+        """("storage", class, key, device, number of elements, None or (view key, offset, number of elements)), or
+        ("module", class, file, source code) by old versions, which is the class."""
+        if type(identifier) is not tuple or len(identifier) < 4:
+            raise WeightsError(_WRONG_ID)
+        if identifier[0] == "module" and isinstance(identifier[1], Global):
+            return identifier[1]
+        if identifier[0] != "storage" or len(identifier) not in (5, 6) or not isinstance(identifier[1], Global):
+            raise WeightsError(_WRONG_ID)
+        key, count = identifier[2], identifier[4]
+        if type(key) is not str or type(count) is not int or not 0 <= count < 2**48:
+            raise WeightsError(_WRONG_ID)
+        dtype = _STORAGES.get(identifier[1].name.rpartition(".")[2])
+        if dtype is None:
+            raise quantised("holds tensors that are packed in a way of their own")
+        made = self.setdefault(key, Storage(dtype, count))
+        if made.dtype != dtype or made.size != count * made.item_size:
+            raise WeightsError(f"describes the storage {quoted(key)} in two different ways")
+        view = identifier[5] if len(identifier) == 6 else None
+        if view is None:
+            return made
+        if type(view) is not tuple or len(view) != 3 or any(type(number) is not int for number in view[1:]):
+            raise WeightsError(_WRONG_ID)
+        if not 0 <= view[1] <= view[1] + view[2] <= count:
+            raise WeightsError(f"has a view that reaches out of the storage {quoted(key)}")
+        return Storage(dtype, view[2], made, view[1])
+
+
+class TorchTensor(PickledObject):
     """A view on a storage; offset and strides count elements."""
 
     __slots__ = ("dtype", "offset", "problem", "shape", "storage", "strides")
 
-    def __init__(self, storage: Any, offset: Any, shape: Any, strides: Any, dtype: str, problem: str = "") -> None:
-        super().__init__("torch.Tensor", ())
+    def __init__(self, storage: Any, offset: Any, shape: Any, strides: Any, dtype: str, *problem: str) -> None:
+        super().__init__("torch.Tensor")
         self.storage, self.offset, self.shape, self.strides = storage, offset, shape, strides
         self.dtype, self.problem = dtype, problem
-
-
-def storage_type(constructor: Any) -> str:
-    """The dtype of a storage class, from a persistent id."""
-    name = constructor.name.rpartition(".")[2] if isinstance(constructor, Constructor) else ""
-    if name not in _STORAGES:
-        raise WeightsError("holds a corrupt pickle: a storage of no known type")
-    return _STORAGES[name]
-
-
-def storage_item_size(dtype: str) -> int:
-    """Bytes per element of any storage."""
-    if dtype in NUMPY_CODES:
-        return item_size(dtype)
-    if dtype not in _OTHER_SIZES:
-        raise WeightsError(
-            "holds a quantised PyTorch model, whose packed integers are not weights of a Vision Transformer",
-            way_out="Save the state_dict of the model before quantisation",
-        )
-    return _OTHER_SIZES[dtype]
 
 
 def tensor_of(value: Any) -> Tensor | None:
@@ -106,17 +121,17 @@ def tensor_of(value: Any) -> Tensor | None:
         return None
     shape, dtype = checked_shape(value.shape), value.dtype
     if value.problem:
-        return unreadable(shape, dtype, value.problem)
+        return unreadable(shape, dtype, *value.problem)
     if dtype not in NUMPY_CODES:
-        return unreadable(shape, dtype, f"has the PyTorch type {dtype}; weights are real numbers")
+        return of_foreign_type(shape, dtype, "PyTorch")
     storage, offset, strides = value.storage, value.offset, value.strides
     if type(strides) is not tuple or len(strides) != len(shape) or type(offset) is not int or offset < 0:
         raise WeightsError(_CORRUPT)
     if any(type(stride) is not int or not 0 <= stride < 2**48 for stride in strides):
         raise WeightsError("declares a tensor whose strides are negative or no numbers")
-    if not isinstance(storage, Storage) or storage.read is None:
+    base, size = storage.base, item_size(dtype)
+    if base.read is None:
         raise WeightsError("holds a tensor whose data are not in the file")
-    size = item_size(dtype)
     if 0 in shape:
         return Tensor(shape, dtype, lambda: native(np.empty(shape, "<" + NUMPY_CODES[dtype]), dtype))
     last = offset + sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True))
@@ -125,87 +140,82 @@ def tensor_of(value: Any) -> Tensor | None:
             f"declares a tensor of shape {shape} that ends at byte {(last + 1) * size:,} "
             f"of a storage of {storage.size:,}"
         )
-    if math.prod(shape) * size > storage.file_size + SLACK:
+    if math.prod(shape) * size > base.file_size + SLACK:
         raise WeightsError(f"declares a tensor of shape {shape}, much larger than the file, by repeating a few values")
-    byte_strides = tuple(stride * size for stride in strides)
+    start, byte_strides = storage.start + offset * size, tuple(stride * size for stride in strides)
 
     def load() -> np.ndarray:
-        code = (">" if storage.big_endian else "<") + NUMPY_CODES[dtype]
-        return native(np.ndarray(shape, code, storage.read(), offset * size, byte_strides), dtype)
+        code = (">" if base.big_endian else "<") + NUMPY_CODES[dtype]
+        return native(np.ndarray(shape, code, base.read(), start, byte_strides), dtype)
 
     return Tensor(shape, dtype, load)
 
 
-def expect_size(storage: Storage, key: object, source: Source, available: int) -> None:
-    """Raises `WeightsError` unless the file has exactly the bytes that `storage` declares."""
-    if available != storage.size:
-        raise WeightsError(
-            f"has {available:,} bytes for the storage {quoted(key)} that is declared with {storage.size:,}; "
-            "it is damaged or was cut off"
-        )
-    storage.file_size = source.size
-
-
-def _make_tensor(arguments: tuple[Any, ...], spend: Callable[[int], None]) -> TorchTensor:
+def _make_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *others: Any) -> TorchTensor:
     """_rebuild_tensor(storage, offset, size, stride), _rebuild_tensor_v2(..., requires_grad, hooks, metadata)"""
-    if len(arguments) < 4 or not isinstance(arguments[0], Storage):
+    if isinstance(storage, Storage):
+        return TorchTensor(storage, offset, shape, strides, storage.dtype)
+    if isinstance(storage, PickledObject) and storage.class_name == "torch.storage._load_from_bytes":
+        return _make_unreadable(
+            "was written by pickle.dump instead of torch.save, which hides each tensor in a pickle of its own",
+            SAVE_PLAIN,
+        )()
+    raise WeightsError(_CORRUPT)
+
+
+def _make_tensor_v3(
+    storage: Any, offset: Any, shape: Any, strides: Any, requires_grad: Any, hooks: Any, dtype: Any, *metadata: Any
+) -> TorchTensor:
+    if not isinstance(storage, Storage) or not isinstance(dtype, Global):
         raise WeightsError(_CORRUPT)
-    return TorchTensor(*arguments[:4], arguments[0].dtype)
+    return TorchTensor(storage, offset, shape, strides, dtype.name.rpartition(".")[2])
 
 
-def _make_tensor_v3(arguments: tuple[Any, ...], spend: Callable[[int], None]) -> TorchTensor:
-    """_rebuild_tensor_v3(storage, offset, size, stride, requires_grad, hooks, dtype, metadata)"""
-    if len(arguments) < 7 or not isinstance(arguments[0], Storage) or not isinstance(arguments[6], Constructor):
-        raise WeightsError(_CORRUPT)
-    return TorchTensor(*arguments[:4], arguments[6].name.rpartition(".")[2])
-
-
-def _make_parameter(arguments: tuple[Any, ...], spend: Callable[[int], None]) -> Any:
+def _make_parameter(data: Any, *others: Any) -> Any:
     """_rebuild_parameter(data, requires_grad, hooks), and the like: the data are the tensor."""
-    if not arguments or not isinstance(arguments[0], (TorchTensor, PickledArray)):
+    return data if isinstance(data, (TorchTensor, PickledArray)) else PickledObject("torch.nn.Parameter", (data,))
+
+
+def _make_subclass(function: Any, of_class: Any, arguments: Any, state: Any) -> Any:
+    """_rebuild_from_type_v2: a tensor that carries attributes, or one of a class that says how it is made."""
+    known = isinstance(function, Global) and isinstance(of_class, Global) and type(arguments) is tuple
+    if not known or function.make is _make_subclass:
         raise WeightsError(_CORRUPT)
-    return arguments[0]
+    made = function.called_with(arguments)
+    if isinstance(made, (TorchTensor, PickledArray)):
+        return made
+    shown = quoted(of_class.name)[1:-1]
+    return _make_unreadable(f"is of the class `{shown}`, which only its own code can rebuild", SAVE_PLAIN)()
 
 
-def _make_subclass(arguments: tuple[Any, ...], spend: Callable[[int], None]) -> Any:
-    """_rebuild_from_type_v2(function, type, arguments, state): a tensor that carries attributes."""
-    if len(arguments) != 4 or not isinstance(arguments[0], Constructor) or type(arguments[2]) is not tuple:
-        raise WeightsError(_CORRUPT)
-    if arguments[0].name not in _REBUILD:
-        raise WeightsError(_CORRUPT)
-    return _REBUILD[arguments[0].name](arguments[2], spend)
+def _make_unreadable(*problem: str) -> Callable[..., TorchTensor]:
+    return lambda *arguments: TorchTensor(None, 0, (), (), "unknown", *problem)
 
 
-def _make_unreadable(problem: str) -> Callable[[tuple[Any, ...], Callable[[int], None]], TorchTensor]:
-    return lambda arguments, spend: TorchTensor(None, 0, (), (), "unknown", problem)
+_QUANTISED = _make_unreadable("is quantised; weights are real numbers")
+_SPARSE = _make_unreadable("is sparse; weights are dense")
 
-
-_QUANTISED = "is quantised; weights are real numbers"
-_SPARSE = "is sparse; weights are dense"
-_REBUILD = {
-    "_rebuild_tensor": _make_tensor,
-    "_rebuild_tensor_v2": _make_tensor,
-    "_rebuild_tensor_v3": _make_tensor_v3,
-    "_rebuild_parameter": _make_parameter,
-    "_rebuild_parameter_with_state": _make_parameter,
-    "_rebuild_device_tensor_from_numpy": _make_parameter,
-    "_rebuild_device_tensor_from_cpu_tensor": _make_parameter,
-    "_rebuild_xla_tensor": _make_parameter,
-    "_rebuild_qtensor": _make_unreadable(_QUANTISED),
-    "_rebuild_sparse_tensor": _make_unreadable(_SPARSE),
-    "_rebuild_sparse_csr_tensor": _make_unreadable(_SPARSE),
-    "_rebuild_nested_tensor": _make_unreadable("is a nested tensor; weights are dense"),
-    "_rebuild_meta_tensor_no_storage": _make_unreadable("has no data: its model was on the meta device when saved"),
-}
-
-CONSTRUCTORS: dict[tuple[str, str], Constructor] = (
-    TRAINING_STATE
+TORCH = (
+    PYTHON
     | NUMPY
-    | constructors_by_name(f"torch: Size device {_DTYPES} {_LAYOUTS} per_tensor_affine per_channel_affine Tensor")
-    | constructors_by_name(
-        "torch.nn.parameter: Parameter Buffer\ntorch._tensor: Tensor\ntorch.serialization: _get_layout"
+    | globals_by_name(
+        {
+            "torch._tensor._rebuild_from_type_v2": _make_subclass,
+            "torch._utils._rebuild_tensor": _make_tensor,
+            "torch._utils._rebuild_tensor_v2": _make_tensor,
+            "torch._utils._rebuild_tensor_v3": _make_tensor_v3,
+            "torch._utils._rebuild_parameter": _make_parameter,
+            "torch._utils._rebuild_parameter_with_state": _make_parameter,
+            "torch._utils._rebuild_device_tensor_from_numpy": _make_parameter,
+            "torch._utils._rebuild_device_tensor_from_cpu_tensor": _make_parameter,
+            "torch._utils._rebuild_xla_tensor": _make_parameter,
+            "torch._utils._rebuild_qtensor": _QUANTISED,
+            "torch._utils._rebuild_sparse_tensor": _SPARSE,
+            "torch._utils._rebuild_sparse_csr_tensor": _SPARSE,
+            "torch._utils._rebuild_nested_tensor": _make_unreadable("is a nested tensor; weights are dense"),
+            "torch._utils._rebuild_meta_tensor_no_storage": _make_unreadable(
+                "has no data: its model was on the meta device when saved"
+            ),
+        }
     )
-    | {("torch._utils", name): Constructor(name, make) for name, make in _REBUILD.items()}
-    | {("torch._tensor", "_rebuild_from_type_v2"): Constructor("_rebuild_from_type_v2", _make_subclass)}
-    | {(module, name): Constructor(name) for module in ("torch", "torch.cuda", "torch.storage") for name in _STORAGES}
 )

@@ -14,7 +14,8 @@ import zlib
 from dataclasses import dataclass
 
 from .errors import WeightsError, quoted
-from .tensors import SLACK, Source
+from .file_bytes import FileBytes
+from .tensors import SLACK
 
 _LOCAL = struct.Struct("<4s5H3I2H")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
@@ -37,22 +38,22 @@ class Member:
     crc: int
     deflated: bool
 
-    def read(self, source: Source) -> memoryview:
+    def read(self, file: FileBytes) -> memoryview:
         """All its bytes: a window on the file when stored, else inflated within bounds.
 
         Raises `WeightsError` when the bytes do not match the member's checksum or declared size.
         """
-        data = source.view[self.start : self.start + self.stored_size]
+        data = file.view[self.start : self.start + self.stored_size]
         if self.deflated:
-            data = self._inflate(data, source)
+            data = self._inflate(data, file)
         # PyTorch can be told not to compute checksums and then writes zero
         if self.crc and zlib.crc32(data) != self.crc:
             raise WeightsError(f"is damaged: the checksum of its member {quoted(self.name)} does not match")
         return data
 
-    def head(self, source: Source, count: int) -> bytes:
+    def head(self, file: FileBytes, count: int) -> bytes:
         """Its first `count` bytes at most, without touching the rest and without a checksum."""
-        data = source.view[self.start : self.start + self.stored_size]
+        data = file.view[self.start : self.start + self.stored_size]
         if not self.deflated:
             return bytes(data[:count])
         try:
@@ -60,12 +61,12 @@ class Member:
         except zlib.error:
             raise self._corrupt() from None
 
-    def _inflate(self, data: memoryview, source: Source) -> memoryview:
-        limit = source.size + SLACK
+    def _inflate(self, data: memoryview, file: FileBytes) -> memoryview:
+        limit = file.size + SLACK
         if self.size > limit:
             raise WeightsError(
                 f"has a compressed member {quoted(self.name)} that declares {self.size:,} bytes; "
-                f"from a file of {source.size:,} bytes not more than {limit:,} are unpacked",
+                f"from a file of {file.size:,} bytes not more than {limit:,} are unpacked",
                 way_out="Save it again without compression (numpy.savez)",
             )
         out, inflater, filled = bytearray(self.size), zlib.decompressobj(-15), 0
@@ -97,9 +98,9 @@ class Member:
         )
 
 
-def read_index(source: Source) -> dict[str, Member]:
+def read_index(file: FileBytes) -> dict[str, Member]:
     """Every member by name, in the order of the table. Raises `WeightsError` when the archive is not well-formed."""
-    view = source.view
+    view = file.view
     count, start, end = _find_table(view)
     if count > MAX_MEMBERS:
         raise WeightsError(f"is an archive of {count:,} members; weights have at most {MAX_MEMBERS:,}")

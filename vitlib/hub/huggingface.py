@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from .download import DownloadError
+from .repository import check_repo_id, fetch_all, shards, weights_among
+from .transfer import DownloadError
 
-_CONFIGS = ("config.json", "preprocessor_config.json")
-# One of these, the first that there is; data formats that cannot run code before those that could
-_WEIGHTS = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-    "model_state.pdparams",
-)
-_LONE_WEIGHTS = (".pdparams", ".npz")  # of these any name, if there is only one
-_INDEX = ".index.json"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def fetch_hub(repo_id: str, *, revision: str | None = None, cache_dir: str | os.PathLike[str] | None = None) -> Path:
     """The directory that holds config.json, preprocessor_config.json and the weights of "org/repo".
 
-    The configs are left out where the repository has none. The weights are the first of model.safetensors, its index
-    with the shards, pytorch_model.bin, its index with the shards, one .pdparams and one .npz file. Nothing else is
-    fetched, code least of all. What has been fetched before is found again without a network, too.
+    The configs are left out where the repository has none. The weights are what `choose_weights` of
+    `checkpoint/file_names.py` chooses, with the shards if that is an index. Nothing else is fetched, code least of all.
+    What has been fetched before is found again without a network, too.
 
     revision: a branch, tag or commit; None: "main". A commit never changes.
     cache_dir: where `huggingface_hub` keeps repositories; None: its own cache.
@@ -39,8 +27,7 @@ def fetch_hub(repo_id: str, *, revision: str | None = None, cache_dir: str | os.
     Raises DownloadError for whatever goes wrong on the way, ValueError for a repo_id that is none, and ImportError when
     `huggingface_hub` is not installed.
     """
-    if not isinstance(repo_id, str) or not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", repo_id):
-        raise ValueError(f"repo_id={repo_id!r}: expected org/repo, such as timm/vit_base_patch16_224.augreg_in1k")
+    check_repo_id(repo_id)
     try:
         import huggingface_hub as hub
     except ImportError:
@@ -48,8 +35,8 @@ def fetch_hub(repo_id: str, *, revision: str | None = None, cache_dir: str | os.
     revision = revision or "main"
     try:
         return _fetch(hub, repo_id, revision, cache_dir)
-    except DownloadError:
-        raise
+    except DownloadError as error:
+        raise DownloadError(_text(repo_id, str(error))) from None
     except Exception as error:  # several libraries' errors, and other ones in each release
         if _unreachable(error) and (directory := _cached(hub, repo_id, revision, cache_dir)):
             return directory
@@ -58,52 +45,15 @@ def fetch_hub(repo_id: str, *, revision: str | None = None, cache_dir: str | os.
 
 def _fetch(hub: Any, repo_id: str, revision: str, cache_dir: str | os.PathLike[str] | None) -> Path:
     listing = hub.HfApi().model_info(repo_id, revision=revision)
-    names = {sibling.rfilename for sibling in listing.siblings or ()}
-    weights = _choose(repo_id, names)
-    # The branch is resolved once, by the first file; all others come from that commit
     commit = revision
-    path = Path()
-    for name in (weights, *(config for config in _CONFIGS if config in names)):
+
+    def fetch(name: str) -> Path:
+        nonlocal commit
         path = Path(hub.hf_hub_download(repo_id, name, revision=commit, cache_dir=cache_dir))
-        commit = path.parent.name
-    for shard in _shards(repo_id, path.parent / weights):
-        hub.hf_hub_download(repo_id, shard, revision=commit, cache_dir=cache_dir)
-    return path.parent
+        commit = path.parent.name  # the branch is resolved once, by the first file; all others come from that commit
+        return path
 
-
-def _choose(repo_id: str, names: Collection[str]) -> str:
-    """The weight file among a repository's names, or the index of its shards."""
-    for name in _WEIGHTS:
-        if name in names:
-            return name
-    for suffix in _LONE_WEIGHTS:
-        found = sorted(name for name in names if name.endswith(suffix) and "/" not in name)
-        if len(found) == 1:
-            return found[0]
-        if found:
-            listed = ", ".join(found[:8]) + (", ..." if len(found) > 8 else "")
-            raise DownloadError(_text(repo_id, f"it has several weight files and none is called model: {listed}"))
-    listed = ", ".join(sorted(names)[:8]) + (", ..." if len(names) > 8 else "")
-    raise DownloadError(
-        _text(repo_id, f"it has none of {', '.join(_WEIGHTS)}, *.pdparams or *.npz; it has {listed or 'no files'}")
-    )
-
-
-def _shards(repo_id: str, weights: Path) -> list[str]:
-    """The files that an index names, checked to be names alone; of other files none."""
-    if not weights.name.endswith(_INDEX):
-        return []
-    try:
-        found = json.loads(weights.read_text(encoding="utf-8"))["weight_map"].values()
-        shards = sorted(set(found))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise DownloadError(_text(repo_id, f"{weights.name} is not an index of shards")) from None
-    suffix = weights.name.removesuffix(_INDEX).rpartition(".")[2]
-    for shard in shards:
-        if not isinstance(shard, str) or not re.fullmatch(rf"\w[\w.-]*\.{suffix}", shard):
-            reason = f"{weights.name} names {str(shard)[:80]!r}, which is no .{suffix} file beside it"
-            raise DownloadError(_text(repo_id, reason))
-    return shards
+    return fetch_all({sibling.rfilename for sibling in listing.siblings or ()}, fetch)
 
 
 def _cached(hub: Any, repo_id: str, revision: str, cache_dir: str | os.PathLike[str] | None) -> Path | None:
@@ -114,8 +64,8 @@ def _cached(hub: Any, repo_id: str, revision: str, cache_dir: str | os.PathLike[
         if not _COMMIT.fullmatch(commit):
             return None
         directory = root / "snapshots" / commit
-        weights = _choose(repo_id, [path.name for path in directory.iterdir()])
-        files = [weights, *_shards(repo_id, directory / weights)]
+        weights = weights_among([path.name for path in directory.iterdir()])
+        files = [weights, *shards(directory / weights)]
     except (OSError, ValueError):  # DownloadError is an OSError
         return None
     return directory if all((directory / name).is_file() for name in files) else None

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -14,7 +12,7 @@ from PIL import Image
 from .decode import ImageSource, decode, split_channels
 from .errors import ImageError
 from .normalize import normalize
-from .record import check_mean_and_std, check_name, check_numbers, check_size, known_fields, step
+from .record import Record, check_mean_and_std, check_name, check_number, check_numbers, check_size
 from .resize import INTERPOLATIONS, RESIZE_RULES, resize_and_crop
 
 if TYPE_CHECKING:
@@ -27,12 +25,12 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 @dataclass(frozen=True)
-class Preprocess:
+class Preprocess(Record):
     """Resize, centre crop, scale to 0..1, normalise: the evaluation transform of timm, torchvision and HF as a record.
 
     Called with one image or a flat list of them, it gives a `paddle.Tensor` [B, C, H, W] float32. An image is a path,
-    the bytes of an image file, a Pillow image or a uint8 array [H, W] or [H, W, C]. The number of channels C is
-    len(mean): 1 makes pictures grey, 3 makes them RGB, any other number takes arrays with exactly that many.
+    the bytes of an image file, an open binary file, a Pillow image or a uint8 array [H, W] or [H, W, C]. The number of
+    channels C is len(mean): 1 makes images grey, 3 makes them RGB, any other number takes arrays with just that many.
 
     The usual settings, for size 224:
 
@@ -45,28 +43,33 @@ class Preprocess:
     ===========================  =====================================================================
 
     Frozen: `replace` makes a changed copy. Raises ValueError when a value cannot work, and TypeError, with the nearest
-    name, for a field that does not exist (in `replace` and `from_dict`).
+    name, for a field that does not exist.
+
+    Args:
+        size: Size of the model's input, an int or (height, width); None for the model's img_size. Default: None.
+        crop_fraction: Part of the resized image that the crop keeps, in [0.001, 1] (timm: crop_pct). Default: 0.9.
+        resize: "short" scales the short side to floor(size / crop_fraction), then crops the centre; "squash" scales
+            both sides to it without keeping the aspect ratio, then crops the centre; "border" scales the long side to
+            it and fills with the mean colour. Default: 'short'.
+        interpolation: "nearest", "bilinear", "bicubic", "lanczos", "box", "hamming" or another filter of the installed
+            Pillow; antialiased. Default: 'bicubic'.
+        mean: Subtracted from each channel, on the 0..1 scale. Default: (0.5, 0.5, 0.5).
+        std: Divides each channel afterwards. Default: (0.5, 0.5, 0.5).
     """
 
-    size: int | tuple[int, int] | None = step(None, "Model input, int or (height, width); None: the model's img_size.")
-    crop_fraction: float = step(0.9, "Part of the resized picture that the crop keeps, in (0, 1] (timm: crop_pct).")
-    resize: str = step(
-        "short",
-        '"short": short side to floor(size / crop_fraction), then centre crop; "squash": both sides to it, without '
-        'keeping the aspect ratio, then centre crop; "border": long side to it, borders in the mean colour.',
-    )
-    interpolation: str = step(
-        "bicubic", '"nearest", "bilinear", "bicubic", "lanczos", "box" or "hamming"; antialiased.'
-    )
-    mean: tuple[float, ...] = step((0.5, 0.5, 0.5), "Subtracted from each channel, on the 0..1 scale.")
-    std: tuple[float, ...] = step((0.5, 0.5, 0.5), "Divides each channel afterwards.")
+    size: int | tuple[int, int] | None = None
+    crop_fraction: float = 0.9
+    resize: str = "short"
+    interpolation: str = "bicubic"
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
 
     def __post_init__(self) -> None:
         checked = {
             "size": check_size(self.size),
-            "crop_fraction": _check_fraction(self.crop_fraction),
+            "crop_fraction": check_number("crop_fraction", self.crop_fraction, 1e-3, 1),
             "resize": check_name("resize", self.resize, RESIZE_RULES),
-            "interpolation": check_name("interpolation", self.interpolation, tuple(INTERPOLATIONS)),
+            "interpolation": check_name("interpolation", self.interpolation, INTERPOLATIONS),
             "mean": check_numbers("mean", self.mean),
             "std": check_numbers("std", self.std),
         }
@@ -110,10 +113,6 @@ class Preprocess:
         picture = self._pictures(image)[0]
         return picture.copy() if picture is image else picture  # so that nobody draws on the caller's picture
 
-    def replace(self, **changes: Any) -> Preprocess:
-        """A copy with these fields changed. Raises as the class does."""
-        return dataclasses.replace(self, **known_fields(type(self), changes))
-
     def with_channels(self, in_chans: int) -> Preprocess:
         """A copy for models of another number of channels: 1 takes the means of mean and std, more repeat them in turn,
         as first-layer weights are converted."""
@@ -124,18 +123,6 @@ class Preprocess:
             for values in (self.mean, self.std)
         )
         return self.replace(mean=mean, std=std)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as plain JSON values: tuples become lists."""
-        values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Preprocess:
-        """The inverse of `to_dict`; fields that are left out take their defaults. Raises as the class does."""
-        if not isinstance(values, Mapping):
-            raise TypeError(f"found {type(values).__name__}; expected a dict as to_dict gives it")
-        return cls(**known_fields(cls, values))
 
     def _target(self) -> tuple[int, int]:
         if self.size is None:
@@ -148,6 +135,8 @@ class Preprocess:
     def _pictures(self, image: ImageSource, where: str = "") -> list[Image.Image]:
         """The cropped picture; for other than 1 or 3 channels one grey picture per channel."""
         size = self._target()
+        if hasattr(image, "read"):
+            image = _contents(image, where)
         if self.in_chans in (1, 3):
             pictures = [decode(image, "L" if self.in_chans == 1 else "RGB", where=where, share=True)]
             fills = [tuple(round(255 * value) for value in self.mean)]
@@ -173,7 +162,12 @@ class Preprocess:
         return normalize(np.stack([np.asarray(picture) for picture in pictures], axis=2), self.mean, self.std)
 
 
-def _check_fraction(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 1e-3 <= value <= 1:  # NaN fails, too
-        raise ValueError(f"crop_fraction={value!r}: expected a number from 0.001 to 1, such as 0.9 or 224 / 256")
-    return float(value)
+def _contents(file: IO[bytes], where: str) -> bytes:
+    """All bytes of an open file, from its start where it can be rewound."""
+    if hasattr(file, "seekable") and file.seekable():
+        file.seek(0)
+    contents = file.read()
+    if not isinstance(contents, bytes):
+        name = f"{where} (a file object)" if where else "a file object"
+        raise ImageError(f"{name}: reading gives {type(contents).__name__}; expected bytes, as of open(path, 'rb')")
+    return contents

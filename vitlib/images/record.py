@@ -1,4 +1,4 @@
-"""What the records of this package (`Preprocess`, `TrainTransform`) share: described fields and checks of values.
+"""`Record`, the base of frozen dataclasses of options such as `Preprocess`, and checks of their values.
 
 Each check gives the value in its final form or raises ValueError with what was found and what was expected.
 """
@@ -7,14 +7,109 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
+import inspect
 import math
 import numbers
 import operator
-from collections.abc import Mapping
+import re
+import textwrap
+import typing
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import field
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class Record:
+    """Base of a frozen dataclass of options, each with a line in the Args section of the class docstring.
+
+    A subclass is a dataclass again and may add options of its own. An option that does not exist raises TypeError with
+    the nearest name, in the constructor, in `replace` and in `from_dict`.
+    """
+
+    elsewhere: ClassVar[Mapping[str, str]] = {}  # options of other libraries: what to use here instead
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        known_fields(cls, options)  # dataclasses would name no nearest option
+        return super().__new__(cls)
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with these options changed. Raises as the class does."""
+        return type(self)(**{**self._values(), **known_fields(type(self), changes)})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The options as plain JSON values: tuples become lists, records dicts."""
+        return {name: _to_json(value) for name, value in self._values().items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`; options that are left out take their defaults. Raises as the class does."""
+        if not isinstance(values, Mapping):
+            raise TypeError(f"found {type(values).__name__}; expected a dict as to_dict gives it")
+        types = field_types(cls)
+        return cls(**{name: _from_json(value, types[name]) for name, value in known_fields(cls, values).items()})
+
+    def changes(self) -> dict[str, Any]:
+        """The options that differ from the defaults of the class."""
+        defaults = {entry.name: entry.default for entry in dataclasses.fields(self)}
+        return {name: value for name, value in self._values().items() if value != defaults[name]}
+
+    def __str__(self) -> str:
+        """The options that differ from the defaults, one a line, then the others."""
+        changed = self.changes()
+        same = [f"{name}={_short(value)}" for name, value in self._values().items() if name not in changed]
+        lines = [f"{name}={_short(value)}," for name, value in changed.items()]
+        if same:
+            lines.append("# as by default:")
+            lines += textwrap.wrap(", ".join(same), 100, break_long_words=False, break_on_hyphens=False)
+        return "\n".join([f"{type(self).__name__}(", *("    " + line for line in lines), ")"])
+
+    def _values(self) -> dict[str, Any]:
+        return {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
+
+
+def _short(value: Any) -> str:
+    """A nested record by its changes alone, on one line."""
+    if not isinstance(value, Record):
+        return repr(value)
+    return f"{type(value).__name__}({', '.join(f'{name}={_short(v)}' for name, v in value.changes().items())})"
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, Record):
+        return value.to_dict()
+    return [_to_json(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _from_json(value: Any, hint: Any) -> Any:
+    if isinstance(value, dict) and isinstance(hint, type) and issubclass(hint, Record):
+        return hint.from_dict(value)
+    return value
+
+
+@functools.cache
+def field_types(cls: type) -> dict[str, Any]:
+    """The types of a dataclass's fields, also where annotations are strings; Any for those of a class whose annotations
+    name something local to a function."""
+    try:
+        return typing.get_type_hints(cls)
+    except NameError:
+        return {**field_types(cls.__mro__[1]), **dict.fromkeys(cls.__annotations__, Any)}
+
+
+def sentence(cls: type, name: str) -> str:
+    """The text about an option in the Args section of the class, or of the base that declares it; "" without one."""
+    for base in cls.__mro__:
+        lines = inspect.cleandoc(base.__doc__ or "").partition("\nArgs:\n")[2]
+        found = re.search(rf"^    {re.escape(name)}: (.*(?:\n {{5,}}.*)*)", lines, re.MULTILINE)
+        if found:
+            return " ".join(found[1].split())
+    return ""
 
 
 def step(default: Any, sentence: str) -> Any:
@@ -22,12 +117,25 @@ def step(default: Any, sentence: str) -> Any:
     return field(default=default, metadata={"help": sentence})
 
 
+def nearest(name: Any, names: Iterable[str], count: int = 1) -> list[str]:
+    """The names most like a wrong one, at most `count` of them, the nearest first."""
+    spellings = {other.lower(): other for other in reversed([*names])}
+    return [spellings[other] for other in difflib.get_close_matches(str(name).lower(), spellings, n=count, cutoff=0.5)]
+
+
+def did_you_mean(name: Any, names: Iterable[str], count: int = 1) -> str:
+    """ "; did you mean 'depth'?", or "" where no name is near."""
+    near = nearest(name, names, count)
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
 def known_fields(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, if each belongs to a field of the dataclass; else TypeError with the nearest name."""
     names = [entry.name for entry in dataclasses.fields(cls)]
     for name in values:
         if name not in names:
-            nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.4)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            way = getattr(cls, "elsewhere", {}).get(name)
+            hint = f"; {way}." if way else did_you_mean(name, names)
             raise TypeError(f"{cls.__name__} has no field {name!r}{hint} It has {', '.join(names)}")
     return dict(values)
 
@@ -47,12 +155,12 @@ def check_size(size: Any) -> int | tuple[int, int] | None:
     return (height, width) if isinstance(size, (list, tuple)) else height
 
 
-def check_name(field_name: str, value: Any, known: tuple[str, ...]) -> str:
+def check_name(field_name: str, value: Any, known: Collection[str]) -> str:
+    """One of the known names."""
     if isinstance(value, str) and value in known:
         return value
-    nearest = difflib.get_close_matches(str(value), known, n=1)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    raise ValueError(f"{field_name}={value!r}: expected one of {', '.join(map(repr, known))}{hint}")
+    expected = ", ".join(map(repr, known))
+    raise ValueError(f"{field_name}={value!r}: expected one of {expected}{did_you_mean(value, known)}")
 
 
 def check_numbers(field_name: str, values: Any) -> tuple[float, ...]:
@@ -66,11 +174,23 @@ def check_numbers(field_name: str, values: Any) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
-def check_number(field_name: str, value: Any, low: float, high: float = math.inf, *, infinite: bool = False) -> float:
-    """A number from `low` to `high`, both included, and finite unless infinity is one of its values."""
+def check_number(
+    field_name: str,
+    value: Any,
+    low: float,
+    high: float = math.inf,
+    *,
+    infinite: bool = False,
+    open_end: bool = False,
+) -> float:
+    """A number from `low` to `high`, both included (`high` is not with open_end), and finite unless infinity is one of
+    its values."""
     known = not isinstance(value, bool) and isinstance(value, numbers.Real)
-    if not known or not low <= value <= high or (math.isinf(value) and not infinite):  # NaN fails, too
-        limits = f"from {low:g} to {high:g}" if high < math.inf else f"of at least {low:g}"
+    inside = known and low <= value <= high and not (open_end and value == high)  # NaN fails, too
+    if not inside or (math.isinf(value) and not infinite):
+        limits = (
+            f"from {low:g} to {'below ' if open_end else ''}{high:g}" if high < math.inf else f"of at least {low:g}"
+        )
         limits += "" if infinite or high < math.inf else ", and finite"
         raise ValueError(f"{field_name}={value!r}: expected a number {limits}")
     return float(value)

@@ -1,9 +1,10 @@
 """Blocks that stand alone; this package imports nothing else of vitlib."""
 
 from .attention import MultiHeadAttention
-from .eager import LayerNorm, Linear, single_backward
 from .encoder_block import DropPath, EncoderBlock, LayerScale
+from .linear import Linear
 from .mlp import MLP
+from .norm import LayerNorm
 from .patch_embed import PatchEmbed
 from .position import resample_positions, resize_matrix, sincos_positions
 
@@ -19,5 +20,4 @@ __all__ = [
     "resample_positions",
     "resize_matrix",
     "sincos_positions",
-    "single_backward",
 ]

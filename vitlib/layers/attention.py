@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import math
-import numbers
 
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from .eager import LayerNorm, attention, differentiated_once, eager_on_cpu
 from .initialization import linear
+from .linear import eager_on_cpu, swap_axes
+from .norm import LayerNorm
+from .patch_embed import is_positive_int
 
 
 class MultiHeadAttention(nn.Layer):
@@ -25,11 +27,9 @@ class MultiHeadAttention(nn.Layer):
         qk_norm: whether q and k are normalised over d before the product (ViT-22B, arXiv 2302.05442).
         attn_drop: dropout probability on the attention weights.
         proj_drop: dropout probability after the output projection.
-        norm_class: the norm of `qk_norm`, called as `norm_class(d, epsilon=norm_eps)`.
-        norm_eps: its epsilon.
-        fused: use `paddle.nn.functional.scaled_dot_product_attention` (but not in eager mode on a CPU, where it fuses
-            nothing and is slower), or, in a block of `single_backward`, an attention that does not keep its weights for
-            the gradient (without a mask and dropout). Otherwise they are computed explicitly, with the same numbers.
+        norm_class, norm_eps: the norm of `qk_norm`, called as `norm_class(d, epsilon=norm_eps)`.
+        fused: use `paddle.nn.functional.scaled_dot_product_attention`, except in eager mode on a CPU, where it fuses
+            nothing and is slower. Otherwise the weights are computed explicitly, with the same results.
         weight_init: a scheme of `vitlib.layers.initialization.SCHEMES`.
 
     Raises ValueError when num_heads does not divide embed_dim, and when attn_drop is outside [0, 1).
@@ -50,11 +50,8 @@ class MultiHeadAttention(nn.Layer):
         weight_init: str = "timm",
     ) -> None:
         super().__init__()
-        whole = all(isinstance(n, numbers.Integral) and not isinstance(n, bool) for n in (num_heads, embed_dim))
-        if not whole or num_heads < 1 or embed_dim < 1 or embed_dim % num_heads:
-            raise ValueError(
-                f"num_heads={num_heads} does not divide embed_dim={embed_dim}; choose a divisor of the width"
-            )
+        if not is_positive_int(embed_dim) or not is_positive_int(num_heads) or embed_dim % num_heads:
+            raise ValueError(f"num_heads={num_heads} does not divide embed_dim={embed_dim}; choose a divisor")
         if not 0 <= attn_drop < 1:
             raise ValueError(f"attn_drop={attn_drop}: expected a probability in [0, 1)")
         self.embed_dim, self.num_heads, self.head_dim = embed_dim, num_heads, embed_dim // num_heads
@@ -76,22 +73,18 @@ class MultiHeadAttention(nn.Layer):
     ) -> paddle.Tensor:
         """softmax(q·kᵀ/√d + mask)·v: q, k, v [B, N, H, d] -> [B, N, H, d].
 
-        mask: broadcastable to [B, H, N, N]; boolean (True takes part) or added to the logits.
+        mask: boolean (True takes part) or added to the logits; [N, N], or four axes that broadcast to [B, H, N, N].
+
+        Raises TypeError for a mask of another type, and ValueError for one of three axes.
         """
         drop = self.attn_drop if self.training else 0.0
         if self.fused and not eager_on_cpu():
+            mask = None if mask is None else _additive(mask, q)
             return F.scaled_dot_product_attention(
-                query=q, key=k, value=v, attn_mask=_additive(mask, q), dropout_p=drop, training=self.training
+                query=q, key=k, value=v, attn_mask=mask, dropout_p=drop, training=self.training
             )
-        if differentiated_once(q, k, v) and self._is_plain(q, k, mask, drop):
-            return _swap_axes(attention(_swap_axes(q), _swap_axes(k), _swap_axes(v)))
         weights = F.dropout(self._softmax(q, k, mask), drop, training=self.training)
-        return _swap_axes(weights @ _swap_axes(v))
-
-    def _is_plain(self, q: paddle.Tensor, k: paddle.Tensor, mask: paddle.Tensor | None, drop: float) -> bool:
-        """Whether `attention` can do it: no mask, no dropout, no sharing of keys between heads or samples."""
-        own = q.shape[0] == k.shape[0] and q.shape[2] == k.shape[2]
-        return self.fused and mask is None and not drop and not q.stop_gradient and own
+        return swap_axes(weights @ swap_axes(v))
 
     def merge(self, heads: paddle.Tensor) -> paddle.Tensor:
         """Concatenate the heads and project: [B, N, H, d] -> [B, N, D]."""
@@ -103,25 +96,22 @@ class MultiHeadAttention(nn.Layer):
         return self.merge(self.attend(q, k, v, mask=mask))
 
     def attention_weights(self, x: paddle.Tensor, mask: paddle.Tensor | None = None) -> paddle.Tensor:
-        """The weights with which `forward` mixes the values of x [B, N, D]: [B, H, N, N], rows are queries.
+        """The attention weights of `forward` for x [B, N, D], without dropout: [B, H, N, N], rows are queries.
 
-        A subclass with its own `attend` gets the weights that its `attend` uses: whatever is linear in the values
-        shows its matrix when the values are the rows of an identity. Dropout is left out.
+        For a subclass that overrides `attend` they are found by calling it with the rows of an identity as values,
+        which gives its matrix where it is linear in the values.
         """
         q, k, _ = self.project_qkv(x)
         if getattr(self.attend, "__func__", None) is MultiHeadAttention.attend:
             return self._softmax(q, k, mask)
-        training, self.training = self.training, False
-        try:
-            return self._probe(q, k, mask)
-        finally:
-            self.training = training
+        without_dropout = copy.copy(self)  # other threads may be using self
+        without_dropout.training = False
+        return without_dropout._probe(q, k, mask)
 
     def _softmax(self, q: paddle.Tensor, k: paddle.Tensor, mask: paddle.Tensor | None) -> paddle.Tensor:
         """softmax(q·kᵀ/√d + mask): [B, N, H, d] twice -> [B, H, N, N]."""
-        logits = paddle.matmul(_swap_axes(q) * (1 / math.sqrt(self.head_dim)), _swap_axes(k), transpose_y=True)
-        mask = _additive(mask, q)
-        return F.softmax(logits if mask is None else logits + mask, axis=-1)
+        logits = paddle.matmul(swap_axes(q) * (1 / math.sqrt(self.head_dim)), swap_axes(k), transpose_y=True)
+        return F.softmax(logits if mask is None else logits + _additive(mask, q), axis=-1)
 
     def _probe(self, q: paddle.Tensor, k: paddle.Tensor, mask: paddle.Tensor | None) -> paddle.Tensor:
         """The matrix of an overridden `attend`, d columns at a time, so that v keeps the shape it expects."""
@@ -134,29 +124,21 @@ class MultiHeadAttention(nn.Layer):
         return paddle.concat(columns, axis=-1).transpose([0, 2, 1, 3])
 
 
-def _swap_axes(x: paddle.Tensor) -> paddle.Tensor:
-    """[B, N, H, d] -> [B, H, N, d], and back."""
-    if not eager_on_cpu():
-        return x.transpose([0, 2, 1, 3])
-    # An eager transpose is a view, and what follows copies it element by element, forwards and backwards, in a tenth of
-    # the speed of this kernel, which moves the same numbers.
-    b, n, h, d = x.shape
-    return F.channel_shuffle(x.reshape([b, n * h, d, 1]), n).reshape([b, h, n, d])
-
-
-def _additive(mask: paddle.Tensor | None, q: paddle.Tensor) -> paddle.Tensor | None:
+def _additive(mask: paddle.Tensor, q: paddle.Tensor) -> paddle.Tensor:
     """A mask as numbers of q's type to add to the logits: Paddle 3.0 refuses booleans on the CPU.
 
-    Raises TypeError for what is no boolean or floating-point tensor.
+    Raises TypeError for anything but a boolean or floating-point tensor, and ValueError for a mask of three axes.
     """
-    if mask is None:
-        return None
     kind = str(getattr(mask, "dtype", type(mask).__name__)).rpartition(".")[2]
     if not hasattr(mask, "stop_gradient") or not (kind == "bool" or "float" in kind):
         raise TypeError(
             f"expected a mask that is boolean (True takes part) or floating-point (added to the logits), found {kind}: "
-            "convert 0 and 1 with mask.astype('bool'); if these are labels, give paddle.Model its "
-            "inputs=[InputSpec(...)]"
+            "convert 0 and 1 with mask.astype('bool'); for labels, give paddle.Model its inputs=[InputSpec(...)]"
+        )
+    if mask.ndim == 3:  # would broadcast as [H, N, N]
+        raise ValueError(
+            f"found a mask of three axes, {list(mask.shape)}, expected two or four: for one mask per image make it "
+            "[B, 1, N, N] with mask.unsqueeze(1), for one per head [1, H, N, N] with mask.unsqueeze(0)"
         )
     if kind != "bool":
         return mask.astype(q.dtype)

@@ -8,8 +8,8 @@ import paddle
 from paddle import nn
 
 from .attention import MultiHeadAttention
-from .eager import LayerNorm
 from .mlp import MLP
+from .norm import LayerNorm
 
 
 class DropPath(nn.Layer):
@@ -41,8 +41,7 @@ class LayerScale(nn.Layer):
 
     def __init__(self, embed_dim: int, init_value: float = 1e-4) -> None:
         super().__init__()
-        start = nn.initializer.Constant(init_value)
-        self.gamma = self.create_parameter([embed_dim], attr=paddle.ParamAttr(initializer=start))
+        self.gamma = self.create_parameter([embed_dim], default_initializer=nn.initializer.Constant(init_value))
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return x * self.gamma
@@ -110,13 +109,8 @@ class EncoderBlock(nn.Layer):
         self.ls1 = nn.Identity() if init_values is None else LayerScale(embed_dim, init_values)
         self.drop_path1 = DropPath(drop_path)
         self.norm2 = self.norm_class(embed_dim, epsilon=norm_eps)
-        self.mlp = self.mlp_class(
-            embed_dim,
-            hidden_width(embed_dim, mlp_ratio),
-            activation=activation,
-            drop=proj_drop,
-            weight_init=weight_init,
-        )
+        hidden_dim = hidden_width(embed_dim, mlp_ratio)
+        self.mlp = self.mlp_class(embed_dim, hidden_dim, activation=activation, drop=proj_drop, weight_init=weight_init)
         self.ls2 = nn.Identity() if init_values is None else LayerScale(embed_dim, init_values)
         self.drop_path2 = DropPath(drop_path)
 

@@ -1,7 +1,6 @@
-"""Weight initialisation by name: what each codebase of the field starts its parameters from.
+"""Weight initialisation by name, one scheme for each codebase of the field.
 
-A scheme is a row of `SCHEMES`; a layer asks it for the initialiser of each of its parameters at creation, so that a
-model built under `paddle.LazyGuard` allocates nothing. Initialisers are functions of (fan_in, fan_out).
+Initialisers are given where a parameter is created, so a model built under `paddle.LazyGuard` allocates nothing.
 """
 
 from __future__ import annotations
@@ -12,9 +11,7 @@ from collections.abc import Callable
 import paddle
 from paddle.nn import initializer as I
 
-from .eager import Linear
-
-Rule = Callable[[int, int], I.Initializer]
+from .linear import Linear
 
 
 def truncated_normal(std: float, cut: float = 5.0) -> I.Initializer:
@@ -26,86 +23,59 @@ def truncated_normal(std: float, cut: float = 5.0) -> I.Initializer:
     return I.TruncatedNormal(mean=0.0, std=std, a=-cut * std, b=cut * std)
 
 
-def _tn02(fan_in: int, fan_out: int) -> I.Initializer:
-    return truncated_normal(0.02)
-
-
-def _tiny_normal(fan_in: int, fan_out: int) -> I.Initializer:
-    return I.Normal(0.0, 1e-6)
-
-
-def _zeros(fan_in: int, fan_out: int) -> I.Initializer:
-    return I.Constant(0.0)
-
-
-def _xavier(fan_in: int, fan_out: int) -> I.Initializer:
-    return I.XavierUniform(fan_in=fan_in, fan_out=fan_out)
-
-
-def _xavier_per_matrix(fan_in: int, fan_out: int) -> I.Initializer:
-    """For the fused qkv weight [D, 3·D], as if q, k and v were made one by one."""
-    return I.XavierUniform(fan_in=fan_in, fan_out=fan_out // 3)
-
-
-def _torch_conv(fan_in: int, fan_out: int) -> I.Initializer:
-    """PyTorch's default for convolution weight and bias: uniform in ±1/√fan_in."""
-    return I.Uniform(-1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
-
-
-def _lecun_normal(fan_in: int, fan_out: int) -> I.Initializer:
-    """Variance 1/fan_in after cutting at two standard deviations (0.8796 is the deviation that such a cut leaves)."""
-    return truncated_normal(1 / math.sqrt(fan_in) / 0.87962566103423978, cut=2.0)
-
-
-def _normal_by_width(fan_in: int, fan_out: int) -> I.Initializer:
-    return I.Normal(0.0, 1 / math.sqrt(fan_out))
-
-
-def _log_prior(fan_in: int, fan_out: int) -> I.Initializer:
-    """-ln(classes), so that a sigmoid head starts at the prior: -6.9 for 1,000 classes, -10.0 for 21,843."""
-    return I.Constant(-math.log(max(fan_out, 1)))
-
-
-_TIMM: dict[str, Rule] = {
-    "linear": _tn02,
-    "linear_bias": _zeros,
-    "qkv": _tn02,
-    "mlp_bias": _zeros,
-    "patch": _torch_conv,
-    "patch_bias": _torch_conv,
-    "cls_token": _tiny_normal,
-    "dist_token": _tn02,
-    "reg_token": _tiny_normal,
-    "pos_embed": _tn02,
-    "head": _tn02,
-    "head_bias": _zeros,
+# Initialisers as functions of (fan_in, fan_out)
+RULES: dict[str, Callable[[int, int], I.Initializer]] = {
+    "zeros": lambda fan_in, fan_out: I.Constant(0.0),
+    "truncated_normal": lambda fan_in, fan_out: truncated_normal(0.02),
+    "tiny_normal": lambda fan_in, fan_out: I.Normal(0.0, 1e-6),
+    "normal_by_width": lambda fan_in, fan_out: I.Normal(0.0, 1 / math.sqrt(fan_out)),
+    # variance 1/fan_in after cutting at two standard deviations, which leaves a deviation of 0.8796
+    "lecun_normal": lambda fan_in, fan_out: truncated_normal(1 / math.sqrt(fan_in) / 0.87962566103423978, cut=2.0),
+    "xavier": lambda fan_in, fan_out: I.XavierUniform(fan_in=fan_in, fan_out=fan_out),
+    # for the fused weight [D, 3·D], as if q, k and v were made one by one
+    "xavier_qkv": lambda fan_in, fan_out: I.XavierUniform(fan_in=fan_in, fan_out=fan_out // 3),
+    # PyTorch's default for the weight and bias of a convolution
+    "torch_conv": lambda fan_in, fan_out: I.Uniform(-1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in)),
+    # a sigmoid head starts at the prior of its classes: -6.9 for 1,000 of them, -10.0 for 21,843
+    "log_prior": lambda fan_in, fan_out: I.Constant(-math.log(max(fan_out, 1))),
 }
 
-SCHEMES: dict[str, dict[str, Rule]] = {
+_TIMM = {
+    "linear": "truncated_normal",
+    "linear_bias": "zeros",
+    "qkv": "truncated_normal",
+    "mlp_bias": "zeros",
+    "patch": "torch_conv",
+    "patch_bias": "torch_conv",
+    "cls_token": "tiny_normal",
+    "dist_token": "truncated_normal",
+    "reg_token": "tiny_normal",
+    "pos_embed": "truncated_normal",
+    "head": "truncated_normal",
+    "head_bias": "zeros",
+}
+
+_JAX = {
+    **_TIMM,
+    "linear": "xavier",
+    "qkv": "xavier",
+    "mlp_bias": "tiny_normal",
+    "patch": "lecun_normal",
+    "patch_bias": "zeros",
+    "head": "zeros",
+}
+
+# scheme -> kind of parameter -> rule
+SCHEMES: dict[str, dict[str, str]] = {
     "timm": _TIMM,  # timm `init_weights_vit_timm`
-    "deit": {**_TIMM, "cls_token": _tn02},  # facebook's DeiT
-    "jax": {  # timm `init_weights_vit_jax`, after Google's vision_transformer
-        **_TIMM,
-        "linear": _xavier,
-        "qkv": _xavier,
-        "mlp_bias": _tiny_normal,
-        "patch": _lecun_normal,
-        "patch_bias": _zeros,
-        "head": _zeros,
-    },
+    "deit": {**_TIMM, "cls_token": "truncated_normal"},  # facebook's DeiT
+    "jax": _JAX,  # timm `init_weights_vit_jax`, after Google's vision_transformer
     "big_vision": {  # Google's big_vision `models/vit.py`
-        "linear": _xavier,
-        "linear_bias": _zeros,
-        "qkv": _xavier_per_matrix,
-        "mlp_bias": _tiny_normal,
-        "patch": _lecun_normal,
-        "patch_bias": _zeros,
-        "cls_token": _zeros,
-        "dist_token": _zeros,
-        "reg_token": _zeros,
-        "pos_embed": _normal_by_width,
-        "head": _zeros,
-        "head_bias": _log_prior,
+        **_JAX,
+        **dict.fromkeys(("cls_token", "dist_token", "reg_token"), "zeros"),
+        "qkv": "xavier_qkv",
+        "pos_embed": "normal_by_width",
+        "head_bias": "log_prior",
     },
 }
 
@@ -117,7 +87,7 @@ def attr(scheme: str, kind: str, fan_in: int, fan_out: int) -> paddle.ParamAttr:
     """
     if scheme not in SCHEMES:
         raise ValueError(f"unknown weight_init {scheme!r}; there are {', '.join(map(repr, SCHEMES))}")
-    return paddle.ParamAttr(initializer=SCHEMES[scheme][kind](fan_in, fan_out))
+    return paddle.ParamAttr(initializer=RULES[SCHEMES[scheme][kind]](fan_in, fan_out))
 
 
 def linear(
@@ -130,9 +100,7 @@ def linear(
     bias: bool = True,
 ) -> Linear:
     """A `paddle.nn.Linear` (weight [in, out]), quick to train on a CPU, initialised by a scheme."""
+    weight = attr(scheme, kind, in_features, out_features)
     return Linear(
-        in_features,
-        out_features,
-        weight_attr=attr(scheme, kind, in_features, out_features),
-        bias_attr=attr(scheme, bias_kind, in_features, out_features) if bias else False,
+        in_features, out_features, weight, attr(scheme, bias_kind, in_features, out_features) if bias else False
     )

@@ -8,7 +8,6 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from .eager import gelu
 from .initialization import linear
 
 
@@ -23,7 +22,7 @@ def quick_gelu(x: paddle.Tensor) -> paddle.Tensor:
 
 
 ACTIVATIONS: dict[str, Callable[[paddle.Tensor], paddle.Tensor]] = {
-    "gelu": gelu,
+    "gelu": F.gelu,
     "gelu_tanh": gelu_tanh,
     "quick_gelu": quick_gelu,
     "relu": F.relu,

@@ -32,16 +32,11 @@ def grid_of(img_size: tuple[int, int], patch_size: tuple[int, int], pad: bool = 
     Raises ValueError when the image holds no patch, or no whole number of patches and `pad` is off.
     """
     for side, patch, name in zip(img_size, patch_size, ("height", "width"), strict=True):
-        if side < patch and not pad:
+        if (side < patch or side % patch) and not pad:
+            fault = "is smaller than one patch" if side < patch else "does not divide into patches"
             raise ValueError(
-                f"an image of {by(img_size)} is smaller than one patch of {by(patch_size)}. Use a {name} of at least "
-                f"{patch}, or dynamic_img_pad=True to pad to the grid"
-            )
-        if side % patch and not pad:
-            nearest = max(patch, round(side / patch) * patch)
-            raise ValueError(
-                f"an image of {by(img_size)} does not divide into patches of {by(patch_size)}: its {name} {side} "
-                f"is not a multiple of {patch}. Use {nearest}, or dynamic_img_pad=True to pad to the grid"
+                f"an image of {by(img_size)} {fault} of {by(patch_size)}: its {name} {side} is not a multiple of "
+                f"{patch}. Use {max(1, round(side / patch)) * patch}, or dynamic_img_pad=True to pad to the grid"
             )
     return tuple(-(-side // patch) for side, patch in zip(img_size, patch_size, strict=True))
 
@@ -56,18 +51,16 @@ class PatchEmbed(nn.Layer):
     It is a convolution whose kernel and stride are the patch. Sizes are an int or (height, width).
 
     Args:
-        img_size: the image size it expects.
-        patch_size: the size of a patch.
-        in_chans: channels C of an image.
-        embed_dim: width D of a token.
+        img_size, patch_size: the size of the images that it expects, and of a patch.
+        in_chans, embed_dim: channels C of an image, and width D of a token.
         bias: whether the projection has a bias.
         flatten: give [B, N, D]; otherwise the map [B, D, H/P, W/P].
         dynamic_img_size: accept images of any size that the patch divides.
         dynamic_img_pad: pad images with zeros at the right and bottom to a multiple of the patch.
         weight_init: a scheme of `vitlib.layers.initialization.SCHEMES`.
 
-    Raises ValueError for sizes that do not fit each other; in the call, TypeError for what is not a floating-point
-    tensor and ValueError for a wrong rank, channel count or image size and for an empty batch.
+    Raises ValueError for sizes that do not fit each other. A call raises TypeError for anything but a floating-point
+    tensor, and ValueError for a wrong rank, channel count or image size and for an empty batch.
     """
 
     def __init__(
@@ -92,14 +85,10 @@ class PatchEmbed(nn.Layer):
         self.dynamic_img_size, self.dynamic_img_pad = dynamic_img_size, dynamic_img_pad
         self.set_image_size(img_size)
         fan_in = in_chans * self.patch_size[0] * self.patch_size[1]
-        self.proj = nn.Conv2D(
-            in_chans,
-            embed_dim,
-            kernel_size=self.patch_size,
-            stride=self.patch_size,
-            weight_attr=attr(weight_init, "patch", fan_in, embed_dim),
-            bias_attr=attr(weight_init, "patch_bias", fan_in, embed_dim) if bias else False,
-        )
+        weight = attr(weight_init, "patch", fan_in, embed_dim)
+        bias_attr = attr(weight_init, "patch_bias", fan_in, embed_dim) if bias else False
+        patch = self.patch_size
+        self.proj = nn.Conv2D(in_chans, embed_dim, patch, stride=patch, weight_attr=weight, bias_attr=bias_attr)
 
     def set_image_size(self, img_size: Size) -> None:
         """Expect another image size from now on. Raises ValueError when it does not fit the patch."""
@@ -115,9 +104,7 @@ class PatchEmbed(nn.Layer):
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """x: [B, C, H, W] -> [B, N, D], or [B, D, H/P, W/P] with flatten=False"""
         self.check(x)
-        if self.dynamic_img_pad:
-            x = self.pad(x)
-        x = self.proj(x)  # [B, D, H/P, W/P]
+        x = self.proj(self.pad(x) if self.dynamic_img_pad else x)  # [B, D, H/P, W/P]
         return x.flatten(2).transpose([0, 2, 1]) if self.flatten else x
 
     def grid_for(self, x: paddle.Tensor) -> tuple[int, int] | tuple[paddle.Tensor, paddle.Tensor]:
@@ -131,7 +118,7 @@ class PatchEmbed(nn.Layer):
 
     @paddle.jit.not_to_static
     def check(self, x: paddle.Tensor) -> None:
-        """Refuse what cannot be embedded, with a sentence; sizes of -1 are those a traced graph leaves open."""
+        """Raises TypeError or ValueError for images that do not fit; a traced graph has -1 for sizes that are open."""
         if not hasattr(x, "stop_gradient"):
             raise TypeError(
                 f"expected a paddle.Tensor [B, C, H, W], found {type(x).__name__}; "
@@ -158,15 +145,12 @@ class PatchEmbed(nn.Layer):
         """Raises ValueError when images of this size (-1: open until run time) are not accepted."""
         if -1 not in size and size != self.img_size:
             grid_of(size, self.patch_size, self.dynamic_img_pad)
-        if self.dynamic_img_size:
+        if self.dynamic_img_size or size == self.img_size:
             return
+        found, remedy = by(size), f"call set_image_size({size}) to change it once"
         if -1 in size:
-            raise ValueError(
-                f"this model takes images of {by(self.img_size)} alone, but the graph leaves height or width open; "
-                "build it with dynamic_img_size=True, or trace it with that size"
-            )
-        elif size != self.img_size:
-            raise ValueError(
-                f"expected images of {by(self.img_size)}, found {by(size)}; build the model with "
-                f"dynamic_img_size=True to accept any size, or call set_image_size({size}) to change it once"
-            )
+            found, remedy = "a graph that leaves height or width open", "trace it with that size"
+        raise ValueError(
+            f"expected images of {by(self.img_size)}, found {found}; build the model with dynamic_img_size=True to "
+            f"accept any size, or {remedy}"
+        )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import paddle
+import paddle.nn.functional as F
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ RESIZE_METHODS: dict[str, ResizeMethod] = {
 
 def _kernel(x: paddle.Tensor, method: ResizeMethod) -> paddle.Tensor:
     """The kernel's value at distance x, elementwise."""
-    x = x.abs()
+    x = paddle.maximum(x, -x)  # not abs(): oneDNN in Paddle Inference fuses it with a subtraction, wrongly in float64
     if method.kernel == "linear":
         return (1 - x).clip(min=0)
     a, zero = method.a, paddle.zeros([], x.dtype)
@@ -74,13 +75,10 @@ def resize_matrix(old: int, new: int | paddle.Tensor, method: str = "timm") -> p
         stretch = paddle.maximum(old / size, one)
         weights = _kernel((paddle.arange(old, dtype="float64") - source) / stretch, rule)
         matrix = weights / weights.sum(1, keepdim=True)
-    else:  # two taps beyond either border, folded back onto the border's own pixel
-        weights = _kernel(paddle.arange(-2, old + 2, dtype="float64") - source, rule)
-        if old == 1:
-            matrix = weights.sum(1, keepdim=True)
-        else:
-            first, last = weights[:, :3].sum(1, keepdim=True), weights[:, old + 1 :].sum(1, keepdim=True)
-            matrix = paddle.concat([first, weights[:, 3 : old + 1], last], axis=1)
+    else:
+        taps = paddle.arange(-2, old + 2)  # those beyond a border repeat its value
+        inside = F.one_hot(taps.clip(0, old - 1), old).astype("float64")  # [old + 4, old]
+        matrix = paddle.matmul(_kernel(taps.astype("float64") - source, rule), inside)
     # An unchanged size is left alone, also by a method that has an offset.
     return paddle.where(size == old, (i == paddle.arange(old, dtype="float64")).astype("float64"), matrix)
 

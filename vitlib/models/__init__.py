@@ -1,9 +1,9 @@
 """Vision Transformers and DeiT, their config and the published presets."""
 
 from .config import ViTConfig
-from .deit import DeiT, DeiTLogits
+from .deit import DeiT, DeiTLogits, build_model
 from .predict import Prediction, predict
-from .presets import create_model, get_config, list_models
+from .presets import get_config, list_models
 from .vision_transformer import VisionTransformer
 
 __all__ = [
@@ -12,7 +12,7 @@ __all__ = [
     "Prediction",
     "ViTConfig",
     "VisionTransformer",
-    "create_model",
+    "build_model",
     "get_config",
     "list_models",
     "predict",

@@ -48,3 +48,9 @@ class DeiT(VisionTransformer):
     def reset_head(self, num_classes: int) -> None:
         super().reset_head(num_classes)
         self.head_dist = self._make_head()
+
+
+def build_model(config: ViTConfig, model_class: type[VisionTransformer] | None = None) -> VisionTransformer:
+    """A model with initial values: of `model_class`, else a `DeiT` where the config has a distillation token, else a
+    `VisionTransformer`."""
+    return (model_class or (DeiT if config.distillation_token else VisionTransformer))(config)

@@ -34,7 +34,7 @@ class Surgery:
 
         Raises RuntimeError for a model without values, and OSError when the disk does.
         """
-        from ..weights.save import save_pretrained
+        from ..pretrained import save_pretrained
 
         save_pretrained(self, directory)
 
@@ -99,8 +99,13 @@ class Surgery:
             parameter.trainable = name != "pos_embed" or self.config.pos_embed == "learned"
 
     def set_recompute(self, enabled: bool = True) -> None:
-        """In training, keep only each block's input and compute its inside again for the gradient: less memory, the
-        same gradients, about a third more time."""
+        """In training, keep only the input of each block and run the block again for its gradient: less memory, the
+        same gradients, about a third more time. Blocks in which nothing needs a gradient run once.
+
+        It is Paddle's own recomputation (`use_reentrant=False`), which makes some 24 tensors a block and step. On
+        Paddle 3.3, making a tensor with `paddle.Tensor(...)` leaks an empty list: 1.7 KB a block and step, 2 GB in
+        100,000 steps of 12 blocks. Paddle 3.0 does not leak.
+        """
         self.recompute = enabled
 
     def no_weight_decay(self) -> set[str]:

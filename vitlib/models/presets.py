@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-import os
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..images import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from .config import ViTConfig
-from .deit import DeiT
-from .vision_transformer import VisionTransformer
 
 # width, blocks, heads (ViT paper, Table 1; DeiT paper, Table 1; DeiT III, arXiv 2204.07118, Table 1)
 SIZES: dict[str, tuple[int, int, int]] = {
@@ -191,33 +187,3 @@ def get_config(name: str) -> ViTConfig:
     return config.replace(
         num_classes=TAG_CLASSES.get(tag, 1000), preprocess=config.preprocess.replace(crop_fraction=crop)
     )
-
-
-def create_model(
-    name: str,
-    pretrained: bool | str | os.PathLike[str] | Mapping[str, Any] = False,
-    *,
-    model_class: type[VisionTransformer] | None = None,
-    allow: str | Iterable[str] = (),
-    **overrides: Any,
-) -> VisionTransformer:
-    """A preset as a model, `DeiT` for the distilled ones and `VisionTransformer` for the rest.
-
-    pretrained: False for random weights; True for the preset's published ones (those of the tag, or timm's default
-        tag); or a source of weights as in `vitlib.load_weights`: a file, a directory, "hf:org/repo", a URL.
-    model_class: build this subclass instead.
-    allow: changes of the weights that are permitted, as in `vitlib.load_weights`.
-    overrides: options of `ViTConfig` to change; `num_classes`, `img_size`, `patch_size` and `in_chans` permit exactly
-        that change of the weights.
-
-    Raises ValueError for an unknown preset and as `ViTConfig` does, and what `vitlib.load_weights` raises. Without
-    weights, under `paddle.LazyGuard`, nothing is allocated.
-    """
-    config = get_config(name).replace(**overrides)
-    if pretrained is not False:
-        from ..weights.load import create_pretrained
-
-        return create_pretrained(name, config, model_class, pretrained, allow=allow, overrides=overrides)
-    if model_class is None:
-        model_class = DeiT if config.distillation_token else VisionTransformer
-    return model_class(config)

@@ -9,19 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import mmap
 import os
 import struct
-from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import paddle
 
 from ..checkpoint.atomic import write_atomically
-from ..checkpoint.writers import SAFETENSORS_CODES
+from ..checkpoint.errors import WeightsError
+from ..checkpoint.file_bytes import FileBytes
+from ..checkpoint.safetensors import SAFETENSORS_CODES, read_safetensors
+from ..checkpoint.writers import dump_safetensors
 
-_DTYPES = {code: np.dtype(name).newbyteorder("<") for name, code in SAFETENSORS_CODES.items()}
 _BEFORE_DIGEST = b'{"__metadata__":{"sha256":"'
 _DIGEST = slice(8 + len(_BEFORE_DIGEST), 8 + len(_BEFORE_DIGEST) + 64)
 _NO_DIGEST = b"0" * 64
@@ -40,73 +40,60 @@ def write_state(path: str | os.PathLike[str], state: Any) -> None:
 
     Raises TypeError for anything else, naming its place, before a file is made; OSError as `write_atomically` does.
     """
-    arrays: dict[str, Any] = {}
-    text = json.dumps(_encode(state, "", arrays), separators=(",", ":"))
-    converted: dict[str, Callable[[], np.ndarray]] = {}
-    header: dict[str, Any] = {"__metadata__": {"sha256": _NO_DIGEST.decode(), "state": text}}
-    start = 0
+    tensors: dict[str, Any] = {}
+    text = json.dumps(_encode(state, "", tensors), separators=(",", ":"))
     # Wide types before narrow ones keep the data aligned for whoever maps the file
-    for name, value in sorted(arrays.items(), key=lambda pair: -array_dtype(pair[1]).itemsize):
-        dtype, shape = array_dtype(value), [int(size) for size in value.shape]
-        end = start + dtype.itemsize * math.prod(shape)
-        header[name] = {"dtype": SAFETENSORS_CODES[dtype.name], "shape": shape, "data_offsets": [start, end]}
-        converted[name] = lambda value=value: value.numpy() if isinstance(value, paddle.Tensor) else value
-        start = end
-    head = json.dumps(header, separators=(",", ":")).encode()
-    head = head.ljust(len(head) + -len(head) % 8)
+    widest_first = sorted(tensors.items(), key=lambda pair: -array_dtype(pair[1]).itemsize)
+    arrays = {name: lambda value=value: _to_array(value) for name, value in widest_first}
     with write_atomically(path) as file:
-        digest = hashlib.sha256()
-        for part in (len(head).to_bytes(8, "little"), head):
-            file.write(part)
-            digest.update(part)
-        for convert in converted.values():
-            array = convert()
-            data = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
-            file.write(data)
-            digest.update(data)
+        dump_safetensors(file, arrays, {"sha256": _NO_DIGEST.decode(), "state": text})
+        digest = _digest(file)
         file.seek(_DIGEST.start)
-        file.write(digest.hexdigest().encode())
+        file.write(digest)
         file.seek(0, os.SEEK_END)
 
 
 def read_state(path: str | os.PathLike[str]) -> Any:
-    """What `write_state` wrote. The arrays are copies of their own.
+    """Reads the state that `write_state` wrote. The arrays are copies of their own.
 
     Raises CheckpointError when the file is not, to the last bit, as it was written; the sentence begins with the path.
     Raises OSError as the system does, and MemoryError: they say nothing about the file, which may be whole.
     """
     try:
-        with open(path, "rb") as file:
-            if os.fstat(file.fileno()).st_size < _DIGEST.stop:
-                raise CheckpointError(f"it was cut off after {os.fstat(file.fileno()).st_size} bytes")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapping, memoryview(mapping) as view:
-                return _read(view)
+        return _read(FileBytes.open(path))
     except (OSError, MemoryError):
         raise
-    except CheckpointError as error:
-        raise CheckpointError(f"{os.fspath(path)} is damaged: {error}") from None
+    except WeightsError as error:
+        raise CheckpointError(f"{os.fspath(path)} is damaged: it {error.reason}") from None
     except Exception as error:  # such as a file with a right digest that somebody else has made
         raise CheckpointError(f"{os.fspath(path)} cannot be read ({type(error).__name__}: {error})") from error
 
 
-def _read(view: memoryview) -> Any:
-    if bytes(view[8 : _DIGEST.start]) != _BEFORE_DIGEST:
-        raise CheckpointError("it does not begin as a checkpoint does")
-    digest = hashlib.sha256(view[: _DIGEST.start])
+def _read(file: FileBytes) -> Any:
+    if file.size < _DIGEST.stop:
+        raise WeightsError(f"was cut off after {file.size} bytes")
+    if bytes(file.view[8 : _DIGEST.start]) != _BEFORE_DIGEST:
+        raise WeightsError("does not begin as a checkpoint does")
+    digest = hashlib.sha256(file.view[: _DIGEST.start])
     digest.update(_NO_DIGEST)
-    digest.update(view[_DIGEST.stop :])
-    if bytes(view[_DIGEST]) != digest.hexdigest().encode():
-        raise CheckpointError("its contents do not have the SHA-256 that it names; it was cut off or changed")
-    length = int.from_bytes(view[:8], "little")
-    header = json.loads(bytes(view[8 : 8 + length]))
-    metadata = header.pop("__metadata__")
-    data = view[8 + length :]
-    arrays = {}
-    for name, entry in header.items():
-        begin, end = entry["data_offsets"]
-        array = np.frombuffer(data[begin:end], _DTYPES[entry["dtype"]]).reshape(entry["shape"])
-        arrays[name] = array.astype(array.dtype.newbyteorder("="), copy=True)
-    return _decode(json.loads(metadata["state"]), arrays)
+    digest.update(file.view[_DIGEST.stop :])
+    if bytes(file.view[_DIGEST]) != digest.hexdigest().encode():
+        raise WeightsError("does not have the SHA-256 that it names; it was cut off or changed")
+    contents = read_safetensors(file, max_header=file.size)
+    arrays = {name: np.array(tensor.load()) for name, tensor in contents.tree.items()}
+    return _decode(json.loads(contents.metadata["state"]), arrays)
+
+
+def _digest(file: BinaryIO) -> bytes:
+    digest = hashlib.sha256()
+    file.seek(0)
+    while piece := file.read(1 << 20):
+        digest.update(piece)
+    return digest.hexdigest().encode()
+
+
+def _to_array(value: paddle.Tensor | np.ndarray) -> np.ndarray:
+    return value.numpy() if isinstance(value, paddle.Tensor) else value
 
 
 def array_dtype(value: paddle.Tensor | np.ndarray) -> np.dtype:

@@ -1,25 +1,11 @@
-"""Weights: file formats -> names -> fit to the model -> values and a report; and the way back."""
+"""Weights as names: dialect -> canonical names -> match with a model -> values and a report; and the way back.
+
+No path is opened here: `vitlib.pretrained` joins this with `vitlib.checkpoint`, which knows bytes.
+"""
 
 from __future__ import annotations
 
-from ..checkpoint import WeightsFile, open_weights
-from ..checkpoint.atomic import write_atomically
 from ..checkpoint.errors import WeightsError
-from ..checkpoint.writers import write_npz, write_pdparams, write_safetensors
-from .load import from_pretrained, load_weights
 from .report import LoadReport
-from .save import save_weights
 
-__all__ = [
-    "LoadReport",
-    "WeightsError",
-    "WeightsFile",
-    "from_pretrained",
-    "load_weights",
-    "open_weights",
-    "save_weights",
-    "write_atomically",
-    "write_npz",
-    "write_pdparams",
-    "write_safetensors",
-]
+__all__ = ["LoadReport", "WeightsError"]

@@ -21,7 +21,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def assign_all(parameters: dict[str, paddle.Tensor], read: Callable[[str], np.ndarray]) -> None:
+def fill(parameters: dict[str, paddle.Tensor], read: Callable[[str], np.ndarray]) -> None:
     """Give parameters their values, in their own type.
 
     A parameter that has values keeps its memory; an unfilled one takes the new array as its memory, so that loading

@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..checkpoint.errors import WeightsError
-from ..layers.patch_embed import grid_of, to_pair
 from ..models.presets import SIZES
-from .canonical import Canonical
+from .canonical import MAX_BLOCKS, Canonical
+from .position_grid import Grid, config_grid, rows_for_patches_alone, table_grid
 
 # Heads cannot be read off shapes; these published widths, depths and MLP widths have these heads.
 _HEADS = {(width, depth, 4 * width): heads for width, depth, heads in SIZES.values()}
 _GAP_WITH_OTHERS = (768, 12, 4 * 768)  # 12 heads as ViT-B's, or timm's vit_base_patch16_gap_224 with 16
 
 
-def infer_options(
+@dataclass
+class Inferred:
+    """options: of `ViTConfig`, read off the tensors. assumed: those that the tensors leave open, in words. grid: of the
+    position table."""
+
+    options: dict[str, Any] = field(default_factory=dict)
+    assumed: list[str] = field(default_factory=list)
+    grid: Grid | None = None
+
+
+def infer_config(
     weights: Canonical,
     metadata: Mapping[str, str],
-    overrides: Mapping[str, Any],
-    told: tuple[int, int] | None = None,
-) -> dict[str, Any]:
+    given: Mapping[str, Any],
+    *,
+    told: Grid | None = None,
+    source_grid: Grid | None = None,
+) -> Inferred:
     """Options of `ViTConfig` for these tensors.
 
-    metadata: of the file; vitlib writes the grid of tables that are not square there.
-    overrides: what the caller fixes; `num_heads` and `img_size` among them need not be inferred.
-    told: the patch grid that a config beside the file tells.
+    metadata: of the file; vitlib notes the grid of tables that are not square there.
+    given: options that the caller or a config fixes; `num_heads`, `img_size` and `pos_embed` among them need not be
+        inferred. told: the patch grid by a config beside the file. source_grid: the same by the caller.
 
-    Raises WeightsError when a tensor that the architecture rests on is missing or of an odd rank, and when heads or
-    image size cannot be told and are not given.
+    Raises WeightsError when a tensor that the architecture rests on is missing or of an odd rank, and when heads, image
+    size or positions cannot be told and are not given.
     """
     entries = weights.entries
     kernel = _shape(weights, "patch_embed.proj.weight", 4)
@@ -39,13 +51,15 @@ def infer_options(
     if depth == 0:
         raise WeightsError("holds no encoder block")
     hidden = _shape(weights, "blocks.0.mlp.fc1.weight", 2)[1]
-    options: dict[str, Any] = {
+    found = Inferred()
+    options = found.options
+    options |= {
         "patch_size": patch[0] if patch[0] == patch[1] else patch,
         "in_chans": in_chans,
         "embed_dim": width,
         "depth": depth,
         "mlp_ratio": hidden / width,
-        "num_heads": _heads(weights, width, depth, hidden, overrides),
+        "num_heads": _heads(weights, width, depth, hidden, given, found.assumed),
         "qkv_bias": "blocks.0.attn.qkv.bias" in entries,
         "qk_norm": "blocks.0.attn.q_norm.weight" in entries,
         "patch_bias": "patch_embed.proj.bias" in entries,
@@ -62,12 +76,15 @@ def infer_options(
         options |= {"fc_norm": True, "global_pool": "avg"}
     elif not options["class_token"]:
         options |= {"fc_norm": False, "global_pool": "avg"}
+    if "head.weight" in entries and "global_pool" not in given:
+        found.assumed.append(f"global_pool={options.get('global_pool', 'token')!r}")
     headless = "head.weight" not in entries and weights.dialect.name != "huggingface"
     if options["distillation_token"] and "head_dist.weight" not in entries and not headless:
         # transformers' DeiTModel and DeiTForImageClassification: the token is there, and nothing but the class head
         # reads. A register does exactly that.
         options |= {"distillation_token": False, "reg_tokens": options["reg_tokens"] + 1}
-    return options | _positions(weights, options, patch, metadata, overrides, told)
+    _infer_positions(weights, found, patch, metadata, given, told, source_grid)
+    return found
 
 
 def check_config(weights: Canonical, options: Mapping[str, Any]) -> None:
@@ -84,7 +101,7 @@ def check_config(weights: Canonical, options: Mapping[str, Any]) -> None:
     if ratio is not None and not (isinstance(ratio, (int, float)) and abs(ratio * found["embed_dim"] - hidden) < 1):
         raise WeightsError(f"has an MLP of {hidden}, and a config beside it that says {ratio} times the width")
     if "pos_embed" in weights.entries:
-        rows, grid = _shape(weights, "pos_embed", 3)[1], told_grid(options)
+        rows, grid = _shape(weights, "pos_embed", 3)[1], config_grid(options)
         if grid and rows < grid[0] * grid[1]:
             raise WeightsError(
                 f"has a position table of {rows} rows, and a config beside it a grid of {grid[0]} x {grid[1]}"
@@ -93,83 +110,58 @@ def check_config(weights: Canonical, options: Mapping[str, Any]) -> None:
         raise WeightsError("has no position table, and a config beside it that says there is one")
 
 
-def _positions(
+def _infer_positions(
     weights: Canonical,
-    options: Mapping[str, Any],
+    found: Inferred,
     patch: tuple[int, int],
     metadata: Mapping[str, str],
-    overrides: Mapping[str, Any],
-    told: tuple[int, int] | None,
-) -> dict[str, Any]:
-    """img_size and no_embed_class."""
+    given: Mapping[str, Any],
+    told: Grid | None,
+    source_grid: Grid | None,
+) -> None:
+    """img_size and no_embed_class; or pos_embed="none"."""
+    options = found.options
     if "pos_embed" not in weights.entries:
-        return {"pos_embed": "none"}
+        if given.get("pos_embed") != "none" and metadata.get("vitlib.pos_embed") != "none":
+            raise WeightsError(
+                "has no position table: its positions are rotary, relative, or there are none",
+                way_out='Give pos_embed="none" if the model has no positions; the others are not plain ViTs',
+            )
+        options["pos_embed"] = "none"
+        return
     rows = _shape(weights, "pos_embed", 3)[1]
     prefix = options["class_token"] + options["distillation_token"] + options["reg_tokens"]
-    likely = told_grid({"patch_size": patch, **{k: v for k, v in overrides.items() if k == "img_size"}})
-    grid = table_grid(rows, prefix, metadata, told=told, likely=likely, rowless=may_be_rowless(weights))
-    if grid is None:
+    own = config_grid({"patch_size": patch, **{k: v for k, v in given.items() if k == "img_size"}})
+    table = table_grid(
+        rows,
+        prefix,
+        metadata=metadata,
+        source_grid=source_grid,
+        told=told,
+        model=own,
+        rowless=rows_for_patches_alone(weights),
+        resampling=True,
+    )
+    if table is None:
         raise WeightsError(
             f"has a position table of {rows} rows, no square after {prefix} prefix rows: its image size is not told",
-            way_out="Give img_size=(height, width), the size that it was trained at",
+            way_out="Give img_size=(height, width), the size that it was trained at, or source_grid=(rows, columns)",
         )
+    grid = found.grid = table.grid
+    if table.assumed:
+        found.assumed.append(table.assumed)
     size = (grid[0] * patch[0], grid[1] * patch[1])
-    return {
+    options |= {
         "img_size": size[0] if size[0] == size[1] else size,
         "no_embed_class": prefix > 0 and rows == grid[0] * grid[1],
     }
 
 
-def told_grid(options: Mapping[str, Any]) -> tuple[int, int] | None:
-    """The grid that a config's image and patch size make, if it says both and they fit."""
-    if "img_size" not in options or "patch_size" not in options:
-        return None
-    try:
-        return grid_of(
-            to_pair(options["img_size"]), to_pair(options["patch_size"]), options.get("dynamic_img_pad", False)
-        )
-    except ValueError:
-        return None
-
-
-def may_be_rowless(weights: Canonical) -> bool:
-    """Whether prefix tokens may have no rows in the position table: DeiT III, DINOv2 with registers, big_vision."""
-    entries = weights.entries
-    return weights.dialect.name == "big_vision" or any(
-        name in entries for name in ("blocks.0.ls1.gamma", "reg_token", "norm_pre.weight")
-    )
-
-
-def table_grid(
-    rows: int,
-    prefix: int,
-    metadata: Mapping[str, str],
-    *,
-    told: tuple[int, int] | None = None,
-    likely: tuple[int, int] | None = None,
-    rowless: bool = True,
-) -> tuple[int, int] | None:
-    """The grid (rows, columns) of a position table with so many rows, `prefix` of them for prefix tokens, or none.
-
-    In this order: what the file's metadata say, what its config told, a square after the prefix rows, the `likely` grid
-    (of the model it goes to), and, where the model may be `rowless`, a square without prefix rows.
-    """
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", metadata.get("vitlib.grid", ""))
-    noted = (int(match[1]), int(match[2])) if match else None
-    for grid in (noted, told, _square(rows - prefix), likely, _square(rows) if rowless else None):
-        if grid and rows - grid[0] * grid[1] in (0, prefix):
-            return grid
-    return None
-
-
-def _square(count: int) -> tuple[int, int] | None:
-    side = math.isqrt(max(count, 0))
-    return (side, side) if side and side * side == count else None
-
-
-def _heads(weights: Canonical, width: int, depth: int, hidden: int, overrides: Mapping[str, Any]) -> int:
-    if "num_heads" in overrides:
-        return overrides["num_heads"]
+def _heads(
+    weights: Canonical, width: int, depth: int, hidden: int, given: Mapping[str, Any], assumed: list[str]
+) -> int:
+    if "num_heads" in given:
+        return given["num_heads"]
     qkv = weights.entries.get("blocks.0.attn.qkv.weight")
     if qkv is not None and qkv.heads:
         return qkv.heads
@@ -180,6 +172,7 @@ def _heads(weights: Canonical, width: int, depth: int, hidden: int, overrides: M
             way_out="Give num_heads=",
         )
     if (width, depth, hidden) in _HEADS:
+        assumed.append(f"num_heads={_HEADS[width, depth, hidden]}, as published models of this size have")
         return _HEADS[width, depth, hidden]
     raise WeightsError(
         f"does not tell how many attention heads its model has, and no published one is {width} wide with {depth} "
@@ -189,7 +182,16 @@ def _heads(weights: Canonical, width: int, depth: int, hidden: int, overrides: M
 
 
 def _depth(weights: Canonical) -> int:
-    return 1 + max((int(n) for name in weights.entries for n in re.findall(r"^blocks\.(\d+)\.", name)), default=-1)
+    """The number of blocks. Raises WeightsError unless they are numbered from 0 without a gap."""
+    numbers = {int(match[1]) for name in weights.entries if (match := re.match(r"blocks\.(\d{1,4})\.", name))}
+    if numbers != set(range(len(numbers))) or len(numbers) > MAX_BLOCKS:
+        missing = next(n for n in range(len(numbers) + 1) if n not in numbers)
+        raise WeightsError(
+            f"has {len(numbers)} blocks up to number {max(numbers)}, and none with the number {missing}"
+            if missing < max(numbers)
+            else f"has {len(numbers)} blocks, expected at most {MAX_BLOCKS}"
+        )
+    return len(numbers)
 
 
 def _shape(weights: Canonical, name: str, rank: int) -> tuple[int, ...]:

@@ -1,25 +1,27 @@
-"""Weights into models: strict, all at once, and with a report."""
+"""Opened weights into a config and into a model: strict, all at once, and with a report. No path is opened here."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import paddle
 
 from ..checkpoint.errors import WeightsError
-from ..hub.class_names import class_names
-from ..models import DeiT, VisionTransformer, ViTConfig
+from ..models import VisionTransformer, ViTConfig
 from .canonical import canonical
-from .dialects import NAMES
-from .fill import assign_all, parallel
-from .infer_config import check_config, infer_options, told_grid
-from .match import ALLOWANCES, Plan, fold_blocks, make_plan
-from .numerics import NUMERICS, contradictions, take_numerics, take_preprocess
+from .dialects import NAMES, SourceConfig
+from .fill import fill, parallel
+from .infer_config import check_config, infer_config
+from .match import ALLOWANCES, Match, fold_blocks, match_weights
+from .match_positions import fit_positions
+from .numerics import NUMERICS, contradictions, take_numerics, take_preprocess, unnamed_numerics
+from .position_grid import Grid, check_grid, config_grid
 from .report import LoadReport
-from .source import WeightSource, open_published, open_source
 
+_PLAIN_CLASSES = ("", "VisionTransformer", "DeiT")
 # An override of one of these options permits these changes.
 _PERMITS = {
     "num_classes": ("head",),
@@ -27,256 +29,272 @@ _PERMITS = {
     "patch_size": ("patch", "position"),
     "in_chans": ("channels",),
 }
+_LARGEST = {"float16": 65504.0, "bfloat16": 3.3895314e38}
 
 
-def load_weights(
-    model: VisionTransformer, source: Any, *, dialect: str = "auto", allow: str | Iterable[str] = ()
-) -> LoadReport:
-    """Load weights of any known codebase into a model, exactly or not at all.
+@dataclass
+class Opened:
+    """Opened weights.
 
-    source: a file (.safetensors, .npz, .pdparams, .pth, .pt, .bin, an index of shards), a directory with one,
-        "hf:org/repo", a URL, or {name: array} with linear weights [out, in]. Files are data; nothing in them runs.
-    dialect: whose names the file has: "timm", "huggingface", "torchvision", "google", "big_vision", "facebook",
-        "paddleclas"; "auto" recognises it.
-    allow: changes that are permitted: "head" (another number of classes: new head), "position" (another grid: table
-        resampled by the source's method), "patch" (kernel resized by pseudo-inverse), "channels", "class_row" (position
-        rows of prefix tokens folded in or out), "distillation" (a distilled file into a plain model, or the reverse).
-
-    What the source fixes beside the weights (LayerNorm epsilon, activation, position resizing, preprocessing, labels)
-    is taken over and reported. The report is returned and stays on `model.load_report`.
-
-    Raises one WeightsError that lists everything that is missing, unexpected, of a wrong shape, not finite or not
-    permitted; the model is then as it was. Raises ValueError for an unknown dialect or allowance, FileNotFoundError,
-    and DownloadError.
+    file: a `checkpoint.WeightsFile` or `Arrays`. config: of the files beside it. notes: about the place that they are
+    from. assumed: by the config stage. told: the grid of the file's position table, once it is known.
     """
-    return _load(model, open_source(source), dialect=dialect, allow=allow)
+
+    file: Any
+    config: SourceConfig = field(default_factory=SourceConfig)
+    notes: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+    told: Grid | None = None
 
 
-def from_pretrained(
-    source: Any,
-    *,
-    model_class: type[VisionTransformer] | None = None,
-    dialect: str = "auto",
-    allow: str | Iterable[str] = (),
-    **overrides: Any,
-) -> VisionTransformer:
-    """A model from weights alone: the architecture comes from config files where there are any, else from the tensors.
+@dataclass(frozen=True)
+class LoadOptions:
+    """What the caller of a loading function permits and knows.
 
-    source, dialect, allow: as in `load_weights`. model_class: build this subclass. overrides: options of `ViTConfig`;
-    `num_classes`, `img_size`, `patch_size` and `in_chans` permit exactly that change of the weights.
-
-    The model comes with its preprocessing and labels, and `model.load_report` says what was inferred. Raises as
-    `load_weights` does, and WeightsError when heads or image size cannot be told (give `num_heads`, `img_size`).
+    Raises ValueError for an unknown dialect, allowance or value of `assume`, and for a `source_grid` that is none.
     """
-    opened = open_source(source)
+
+    dialect: str = "auto"
+    allow: tuple[str, ...] = ()
+    source_grid: Grid | None = None
+    assume: str = "report"
+
+    def __post_init__(self) -> None:
+        if self.dialect not in ("auto", *NAMES):
+            raise ValueError(f"unknown dialect {self.dialect!r}; there are auto, {', '.join(NAMES)}")
+        allow = (self.allow,) if isinstance(self.allow, str) else tuple(self.allow)
+        for name in allow:
+            if name not in ALLOWANCES:
+                raise ValueError(f"allow={name!r} is no change that loading knows; there are {', '.join(ALLOWANCES)}")
+        if self.assume not in ("report", "refuse"):
+            raise ValueError(f"assume={self.assume!r}: expected 'report' or 'refuse'")
+        object.__setattr__(self, "allow", allow)
+        object.__setattr__(self, "source_grid", check_grid(self.source_grid))
+
+    def permitting(self, overrides: Iterable[str]) -> LoadOptions:
+        """With the changes that overrides of these options of `ViTConfig` permit."""
+        permitted = [change for name in overrides for change in _PERMITS.get(name, ())]
+        return replace(self, allow=(*self.allow, *permitted))
+
+
+def source_config(opened: Opened, options: LoadOptions, overrides: Mapping[str, Any]) -> tuple[ViTConfig, Opened]:
+    """The architecture of opened weights: by config files where there are any, else by the tensors.
+
+    Returns the config with the overrides in it, and `opened` with what was inferred and assumed. Raises WeightsError
+    when the config files and the tensors disagree, and when something cannot be told and is not given.
+    """
     try:
-        weights = canonical(opened.tensors, opened.format, dialect)
+        opened = _settle_architecture(opened, options)
+        weights = canonical(opened.file, options.dialect)
+        told = config_grid(opened.config.options)
+        check_config(weights, opened.config.options)
         if opened.config.kind in ("vitlib", "timm"):
-            options, notes = dict(opened.config.options), []
-            check_config(weights, options)
+            values: dict[str, Any] = dict(opened.config.options)
         else:
-            check_config(weights, opened.config.options)
-            told = told_grid(opened.config.options)
-            inferred = infer_options(weights, opened.metadata, {**opened.config.options, **overrides}, told)
-            options = {**inferred, **weights.dialect.numerics, **opened.config.options}
-            notes = [_inferred_note(inferred, opened.config.options)]
+            known = {**opened.config.options, **overrides}
+            found = infer_config(weights, opened.file.metadata, known, told=told, source_grid=options.source_grid)
+            values = {**found.options, **weights.dialect.numerics, **opened.config.options}
+            shown = {name: value for name, value in found.options.items() if name not in opened.config.options}
+            inferred = ", ".join(f"{name}={value!r}" for name, value in shown.items())
+            notes = (*opened.notes, f"inferred from the tensors: {inferred}")
+            # from here on the grid is known, and is not to be assumed once more
+            told = found.grid or told
+            opened = replace(opened, notes=notes, assumed=(*opened.assumed, *found.assumed), told=told)
     except WeightsError as error:
-        raise error.at(opened.path) from None
+        raise error.at(opened.file.path) from None
     if "num_heads" in overrides:
-        options["num_heads"] = overrides["num_heads"]
+        values["num_heads"] = overrides["num_heads"]
     try:
-        config = ViTConfig(**options)
+        config = ViTConfig(**values)
     except ValueError as error:
-        raise WeightsError(f"is of a model that cannot be built ({error})", path=opened.path) from None
-    config = config.replace(**overrides)
-    return _build(config, model_class, opened, dialect=dialect, allow=allow, overrides=overrides, notes=notes)
+        raise WeightsError(f"is of a model that cannot be built ({error})", path=opened.file.path) from None
+    return config.replace(**overrides), opened
 
 
-def create_pretrained(
-    name: str,
-    config: ViTConfig,
-    model_class: type[VisionTransformer] | None,
-    source: Any,
-    *,
-    allow: str | Iterable[str],
-    overrides: Mapping[str, Any],
-) -> VisionTransformer:
-    """What `create_model(name, pretrained=source)` does, given the preset's config with the overrides in it."""
-    if source is not True:
-        opened = open_source(source)
-        return _build(config, model_class, opened, dialect="auto", allow=allow, overrides=overrides, notes=[])
-    row, opened, notes = open_published(name)
-    allow = _names(allow)
-    if not row.num_classes and not config.num_classes:
-        allow.append("head")  # the original ImageNet-21k files have one that their publisher calls unusable
-    # Weights of a preset compute as the preset does, wherever they were fetched.
-    fixed = {"norm_eps", "activation", "preprocess", *overrides}
-    config = config.replace(position_resize=overrides.get("position_resize", row.position_resize))
-    fixed.add("position_resize")
-    model = _build(
-        config, model_class, opened, dialect="auto", allow=allow, overrides=overrides, notes=notes, fixed=fixed
-    )
-    if model.labels is None and "head.weight" in model.load_report.loaded:
-        model.labels = class_names(model.config.num_classes)
-    return model
-
-
-def _build(
-    config: ViTConfig,
-    model_class: type[VisionTransformer] | None,
-    opened: WeightSource,
-    *,
-    dialect: str,
-    allow: str | Iterable[str],
-    overrides: Mapping[str, Any],
-    notes: list[str],
-    fixed: Collection[str] | None = None,
-) -> VisionTransformer:
-    if model_class is None:
-        model_class = DeiT if config.distillation_token else VisionTransformer
-    with paddle.LazyGuard():
-        model = model_class(config)
-    permitted = [change for name in overrides for change in _PERMITS.get(name, ())]
-    allowed = [*_names(allow), *permitted]
-    _load(model, opened, dialect=dialect, allow=allowed, fixed=overrides if fixed is None else fixed, notes=notes)
-    return model
-
-
-def _load(
-    model: VisionTransformer,
-    opened: WeightSource,
-    *,
-    dialect: str,
-    allow: str | Iterable[str],
-    fixed: Collection[str] = (),
-    notes: Iterable[str] = (),
+def load_opened(
+    model: VisionTransformer, opened: Opened, options: LoadOptions, fixed: Collection[str] = ()
 ) -> LoadReport:
-    """fixed: names of options that the source does not change, as those that the caller gave."""
-    if dialect not in ("auto", *NAMES):
-        raise ValueError(f"unknown dialect {dialect!r}; there are auto, {', '.join(NAMES)}")
-    allow = _names(allow)
-    for name in allow:
-        if name not in ALLOWANCES:
-            raise ValueError(f"allow={name!r} is no change that loading knows; there are {', '.join(ALLOWANCES)}")
+    """Fill a model with opened weights, exactly or not at all. `fixed`: options that the source does not change.
+
+    Raises one WeightsError with every problem; the model is then as it was.
+    """
     try:
-        weights = canonical(opened.tensors, opened.format, dialect)
-        source_numerics = {
+        opened = _settle_architecture(opened, options, model)
+        config, file = opened.config, opened.file
+        weights = canonical(file, options.dialect)
+        numerics = {
             name: value
-            for name, value in {**weights.dialect.numerics, **opened.config.options}.items()
+            for name, value in {**weights.dialect.numerics, **config.options}.items()
             if name in NUMERICS and name not in fixed
         }
-        plan = make_plan(
-            model,
-            weights,
-            opened.tensors,
-            position_resize=source_numerics.get("position_resize", model.config.position_resize),
-            metadata=opened.metadata,
-            source_grid=told_grid(opened.config.options),
-        )
-        conflicts = contradictions(model, weights, opened, fixed)
-        changed = _check(model, plan, opened, allow, conflicts)
+
+        def positions(match: Match, entries: dict[str, Any]) -> None:
+            fit_positions(
+                match,
+                entries,
+                model,
+                weights,
+                file,
+                method=numerics.get("position_resize", model.config.position_resize),
+                metadata=file.metadata,
+                source_grid=options.source_grid,
+                told=opened.told or config_grid(config.options),
+                resampling="position" in options.allow,
+            )
+
+        match = match_weights(model, weights, positions)
+        conflicts = contradictions(model, weights, config, fixed)
+        assumed = [*opened.assumed, *config.assumed, *match.assumed]
+        if options.assume == "refuse" and (found := [*assumed, *unnamed_numerics(model, weights, config)]):
+            raise WeightsError(
+                "leaves open, and assume='refuse' allows no assumption: " + "; ".join(found),
+                way_out="Give the config files beside the weights, or check these and load with assume='report'",
+            )
+        changed = _check(model, match, file, options.allow, conflicts)
     except WeightsError as error:
-        raise error.at(opened.path) from None
+        raise error.at(opened.file.path) from None
 
     parameters = dict(model.named_parameters())
-    _reset(model, [parameters[name] for name in plan.reset], plan.reset)
-    loaded = {name: parameters[name] for name in plan.entries}
-    assign_all(loaded, lambda name: changed[name] if name in changed else plan.entries[name].read(opened.tensors))
-    said = take_numerics(model, source_numerics)
-    said += take_preprocess(model, opened, weights, fixed)
-    labels = opened.config.labels
-    if labels is not None or "head.weight" in plan.reset:
-        model.labels = labels if labels is not None and len(labels) == model.config.num_classes else None
-    if weights.dialect.name in ("timm", "paddleclas") and not opened.config.kind:
-        config = model.config
-        said.append(
-            f"names do not tell the numerics: norm_eps={config.norm_eps}, activation={config.activation!r} and "
-            f"position_resize={config.position_resize!r} are assumed"
-            + (", as timm's" if (config.norm_eps, config.activation) == (1e-6, "gelu") else "")
-        )
+    _reset(model, {name: parameters[name] for name in match.reset}, keep=match.missing)
+    loaded = {name: parameters[name] for name in match.entries}
+    fill(loaded, lambda name: changed[name] if name in changed else match.entries[name].read(file))
+    notes = take_numerics(model, numerics)
+    preprocess_notes, preprocess_assumed = take_preprocess(model, weights, config, fixed)
+    if config.labels is not None or "head.weight" in match.reset:
+        fits = config.labels is not None and len(config.labels) == model.config.num_classes
+        model.labels = config.labels if fits else None
     model.load_report = LoadReport(
-        source=opened.path,
-        format=opened.format,
+        source=file.path,
+        format=file.format,
         dialect=weights.dialect.name,
-        wrapper=opened.wrapper,
-        loaded=tuple(name for name in plan.entries),
-        resized=plan.resized,
-        reset=tuple(plan.reset),
-        left_out=tuple(plan.left_out),
-        notes=(*notes, *opened.notes, *said),
+        wrapper=file.wrapper,
+        assumed=(*assumed, *unnamed_numerics(model, weights, config), *preprocess_assumed),
+        loaded=tuple(match.entries),
+        resized=match.resized,
+        reset=tuple(match.reset),
+        left_out=tuple(match.left_out),
+        notes=(*opened.notes, *notes, *preprocess_notes),
     )
     return model.load_report
 
 
-def _names(allow: str | Iterable[str]) -> list[str]:
-    return [allow] if isinstance(allow, str) else list(allow)
+def _settle_architecture(opened: Opened, options: LoadOptions, model: VisionTransformer | None = None) -> Opened:
+    """Raise WeightsError when the config names a model that is not ours or not this one, unless that is allowed."""
+    config, allowed = opened.config, "architecture" in options.allow
+    if config.refusal:
+        if not allowed:
+            raise WeightsError(
+                config.refusal, way_out=f'allow="architecture": {ALLOWANCES["architecture"]} (and may be wrong)'
+            )
+        said = f"the architecture, by the tensors alone: the config {config.refusal}"
+        return replace(opened, config=SourceConfig(labels=config.labels), assumed=(*opened.assumed, said))
+    saved = config.model_class[:80]
+    if model is not None and config.model_class not in (*_PLAIN_CLASSES, type(model).__name__):
+        said = f"was saved from the class {saved!r}, and this is a {type(model).__name__}"
+        if not allowed:
+            raise WeightsError(
+                f"{said}, which may compute something else",
+                way_out=f'Give model_class={saved}; or allow="architecture" if they compute the same',
+            )
+        said = f"that a {type(model).__name__} computes as the class {saved!r}, which was saved"
+        return replace(opened, config=replace(config, model_class=""), assumed=(*opened.assumed, said))
+    return opened
 
 
 def _check(
-    model: VisionTransformer, plan: Plan, opened: WeightSource, allow: list[str], conflicts: list[str]
+    model: VisionTransformer, match: Match, file: Any, allow: Collection[str], conflicts: list[str]
 ) -> dict[str, np.ndarray]:
     """Raise one WeightsError with every problem, before anything is assigned; else the arrays that were changed."""
     problems = [f"of another architecture: {conflict}" for conflict in conflicts]
-    for title, names in (("missing in the file", plan.missing), ("unexpected in the file", plan.unexpected)):
-        if names:
+    ways = []
+    for title, names, allowance in (
+        ("missing in the file", match.missing, "missing"),
+        ("unexpected in the file", match.unexpected, "extra"),
+    ):
+        if names and allowance not in allow:
             problems.append(f"{title}: {', '.join(fold_blocks(names))}")
-    if plan.misshapen:
+            if allowance == "extra" or len(match.entries) > len(match.missing):
+                ways.append(f'allow="{allowance}" permits: {ALLOWANCES[allowance]}')
+    if match.misshapen:
         alike: dict[str, list[str]] = {}
-        for name, text in plan.misshapen.items():
+        for name, text in match.misshapen.items():
             alike.setdefault(text, []).append(name)
         problems += [f"of another shape: {', '.join(fold_blocks(names))}: {text}" for text, names in alike.items()]
-    refused = [name for name in plan.needed if name not in allow]
-    problems += [f"not permitted: {plan.needed[name]}" for name in refused]
-    double = model.parameters()[0].dtype == paddle.float64
-    dtype = np.float64 if double else np.float32
-    checked = parallel(lambda name: _finite(name, plan, opened, dtype), plan.entries)
-    broken = [name for name, finite in checked if not finite]
-    if broken:
-        problems.append(f"not finite (NaN or infinity): {', '.join(fold_blocks(broken))}")
+    refused = [name for name in match.needed if name not in allow]
+    problems += [f"not permitted: {match.needed[name]}" for name in refused]
+    problems += _unusable_values(model, match, file)
     changed: dict[str, np.ndarray] = {}
     if not problems:
-        changed = {name: plan.value(name, opened.tensors) for name in plan.changes}
+        changed = {name: match.value(name, file) for name in match.changes}
         shapes = {name: list(p.shape) for name, p in model.named_parameters()}
         wrong = [name for name, array in changed.items() if list(array.shape) != shapes[name]]
         problems += [f"of another shape: {name}: {list(changed[name].shape)}, model {shapes[name]}" for name in wrong]
     if not problems:
+        match.reset += match.missing
+        match.left_out += match.unexpected
         return changed
-    ways = [f'allow="{name}" permits: {ALLOWANCES[name]}' for name in refused]
+    ways += [f'allow="{name}" permits: {ALLOWANCES[name]}' for name in refused]
     if "head" in refused:
         ways.append("num_classes=N for create_model or from_pretrained gives a new head, num_classes=0 none")
-    if plan.missing or plan.misshapen or conflicts:
+    if match.missing or match.misshapen or conflicts:
         ways.append("for another architecture, from_pretrained(source) builds the model that the file describes")
     text = "\n  ".join(problems)
     reason = f"does not fit this {type(model).__name__}, which is left as it was:\n  {text}"
     raise WeightsError(reason, way_out="Ways out: " + "; ".join(ways) if ways else "")
 
 
-def _reset(model: VisionTransformer, parameters: list[paddle.Tensor], names: list[str]) -> None:
-    """Draw parameters anew, as a fresh model of this config would; the objects stay."""
-    if all(p._init_func is not None for p in parameters):
-        for parameter in parameters:
-            parameter.initialize()
-        return
-    with paddle.LazyGuard():
-        fresh = dict(type(model)(model.config).named_parameters())
-    for name, parameter in zip(names, parameters, strict=True):
-        fresh[name].initialize()
-        parameter.set_value(fresh[name].astype(parameter.dtype))
+def _unusable_values(model: VisionTransformer, match: Match, file: Any) -> list[str]:
+    """Integers where numbers with a fraction belong, and values that are not finite in the model's type."""
+    kinds = {part.name: file.spec(part.name)[1] for entry in match.entries.values() for part in entry.parts}
+    whole = [
+        name
+        for name, entry in match.entries.items()
+        if any(kinds[part.name].startswith(("int", "uint", "bool")) for part in entry.parts)
+    ]
+    problems = []
+    if whole:
+        kind = kinds[match.entries[whole[0]].parts[0].name]
+        problems.append(f"integers ({kind}) in place of floating-point values: {', '.join(fold_blocks(whole))}")
+    parameters = dict(model.named_parameters())
+    rest = [name for name in match.entries if name not in whole]
+    types = {name: str(parameters[name].dtype).removeprefix("paddle.") for name in rest}
+    checked = parallel(lambda name: _finite(match, name, file, types[name]), rest)
+    broken = [name for name, finite in checked if not finite]
+    if broken:
+        limit = _LARGEST.get(types[broken[0]])
+        kind = f"not finite in {types[broken[0]]}" if limit else "not finite (NaN or infinity)"
+        problems.append(f"{kind}: {', '.join(fold_blocks(broken))}")
+    return problems
 
 
-def _finite(name: str, plan: Plan, opened: WeightSource, dtype: type[np.floating]) -> bool:
-    """Whether all values are finite in the model's type: their sum tells, and only when it overflowed need each be
+def _finite(match: Match, name: str, file: Any, dtype: str) -> bool:
+    """Whether all values are finite in the parameter's type: their sum tells, and only when it overflowed need each be
     looked at."""
+    largest = _LARGEST.get(dtype)
     with np.errstate(all="ignore"):
-        for part in plan.entries[name].parts:
-            array = part.read(opened.tensors)
-            if array.dtype.itemsize > np.dtype(dtype).itemsize:
-                array = array.astype(dtype)
+        for part in match.entries[name].parts:
+            array = part.read(file)
+            if largest is not None:
+                if not (np.abs(array) <= largest).all():
+                    return False
+                continue
+            if dtype == "float32" and array.dtype.itemsize > 4:
+                array = array.astype(np.float32)
             if not np.isfinite(array.sum()) and not np.isfinite(array).all():
                 return False
     return True
 
 
-def _inferred_note(inferred: Mapping[str, Any], known: Mapping[str, Any]) -> str:
-    told = {name: value for name, value in inferred.items() if name not in known}
-    return "inferred from the tensors: " + ", ".join(f"{name}={value!r}" for name, value in told.items())
+def _reset(model: VisionTransformer, parameters: dict[str, paddle.Tensor], keep: Collection[str]) -> None:
+    """Draw parameters anew, as a fresh model of this config would; the objects stay. `keep`: those that only need a
+    value where they have none."""
+    fresh: dict[str, paddle.Tensor] | None = None
+    for name, parameter in parameters.items():
+        if parameter._init_func is not None:
+            parameter.initialize()
+        elif name not in keep:
+            if fresh is None:
+                with paddle.LazyGuard():
+                    fresh = dict(type(model)(model.config).named_parameters())
+            fresh[name].initialize()
+            parameter.set_value(fresh[name].astype(parameter.dtype))

@@ -1,30 +1,26 @@
-"""What a source fixes beside its weights: how its codebase computes, and what it does to images first."""
+"""What a source fixes beside its weights: how its codebase computes, and its preprocessing."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from paddle import nn
 
-from ..images import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from ..layers import MLP
 from ..layers.mlp import ACTIVATIONS
-from ..layers.patch_embed import to_pair
 from ..models import VisionTransformer
 from .canonical import Canonical
-from .source import WeightSource
+from .dialects import SourceConfig
 
 NUMERICS = ("norm_eps", "activation", "position_resize")
+_SAME_BLOCKS = ("timm", "paddleclas", "facebook")  # whose names other kinds of blocks share
 
 
 def contradictions(
-    model: VisionTransformer, weights: Canonical, opened: WeightSource, fixed: Collection[str]
+    model: VisionTransformer, weights: Canonical, config: SourceConfig, fixed: Collection[str]
 ) -> list[str]:
-    """What the source says of its model that no shape shows, and that this model does otherwise: heads and pooling."""
-    known = {
-        name: opened.config.options[name] for name in ("num_heads", "global_pool") if name in opened.config.options
-    }
+    """Heads and pooling, which no shape shows, where the source has others than the model."""
+    known = {name: config.options[name] for name in ("num_heads", "global_pool") if name in config.options}
     qkv = weights.entries.get("blocks.0.attn.qkv.weight")
     if qkv is not None and qkv.heads:
         known["num_heads"] = qkv.heads
@@ -35,43 +31,60 @@ def contradictions(
     ]
 
 
-def take_numerics(model: VisionTransformer, numerics: Mapping[str, Any]) -> list[str]:
-    """Compute as the source does: epsilon of every LayerNorm, activation of every MLP, method of resampling."""
-    changes = {name: value for name, value in numerics.items() if getattr(model.config, name) != value}
+def take_numerics(model: VisionTransformer, numerics: Mapping[str, object]) -> list[str]:
+    """Compute as the source does: epsilon of every LayerNorm, activation of every MLP, method of resampling.
+
+    A layer with another epsilon or activation than the model's config was given it by a subclass, and keeps it.
+    """
+    old = model.config
+    changes = {name: value for name, value in numerics.items() if getattr(old, name) != value}
     for layer in model.sublayers():
-        if "norm_eps" in changes and isinstance(layer, nn.LayerNorm):
+        if "norm_eps" in changes and isinstance(layer, nn.LayerNorm) and layer._epsilon == old.norm_eps:
             layer._epsilon = changes["norm_eps"]
-        if "activation" in changes and isinstance(layer, MLP):
+        if "activation" in changes and isinstance(layer, MLP) and layer.activation is ACTIVATIONS[old.activation]:
             layer.activation = ACTIVATIONS[changes["activation"]]
-    said = [
-        f"{name}: {getattr(model.config, name)!r} -> {value!r}, as the source computes"
-        for name, value in changes.items()
-    ]
-    model.config = model.config.replace(**changes)
-    return said
+    model.config = old.replace(**changes)
+    return [f"{name}: {getattr(old, name)!r} -> {value!r}, as the source computes" for name, value in changes.items()]
 
 
 def take_preprocess(
-    model: VisionTransformer, opened: WeightSource, weights: Canonical, fixed: Collection[str]
-) -> list[str]:
-    record = opened.config.preprocess or _dialect_preprocess(model, weights)
-    if record is None or "preprocess" in fixed:
-        return []
-    if opened.config.kind != "vitlib":  # others note the size of their model, which may be another here
+    model: VisionTransformer, weights: Canonical, config: SourceConfig, fixed: Collection[str]
+) -> tuple[list[str], list[str]]:
+    """Take over the source's preprocessing. Returns notes, and assumptions."""
+    usual = weights.dialect.preprocess
+    record = config.preprocess
+    if record is None and usual is not None:
+        record = usual(model.config, weights.entries)
+    if "preprocess" in fixed:
+        return [], []
+    assumed = [] if config.preprocess else [f"preprocessing, {_whose(weights) if record else 'the model has its own'}"]
+    if record is None:
+        return [], assumed
+    if config.kind != "vitlib":  # others note the size of their model, which may be another here
         record = record.replace(size=None)
     if record == model.config.preprocess:
-        return []
+        return [], assumed
     model.config = model.config.replace(preprocess=record)
-    where = "its config files" if opened.config.preprocess else f"the habit of {weights.dialect.name}"
-    return [f"preprocessing from {where}: {model.preprocess}"]
+    where = "its config files" if config.preprocess else _whose(weights)
+    return [f"preprocessing from {where}: {model.preprocess}"], assumed
 
 
-def _dialect_preprocess(model: VisionTransformer, weights: Canonical) -> Preprocess | None:
-    """What a codebase does to images before such a model, where no file says so."""
-    name, config = weights.dialect.name, model.config
-    record = weights.dialect.preprocess
-    if name == "torchvision" and config.embed_dim == 1024 and to_pair(config.patch_size) == (16, 16):
-        return record.replace(crop_fraction=224 / 242)
-    if name == "huggingface" and ("dist_token" in weights.entries or config.preprocess.mean == IMAGENET_MEAN):
-        return Preprocess(resize="squash", crop_fraction=224 / 256, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    return record
+def unnamed_numerics(model: VisionTransformer, weights: Canonical, config: SourceConfig) -> list[str]:
+    """How a file without a config is taken to compute: names and shapes do not tell."""
+    if config.kind:
+        return []
+    now = model.config
+    values = f"norm_eps={now.norm_eps}, activation={now.activation!r}, position_resize={now.position_resize!r}"
+    whose = _whose(weights) if weights.dialect.numerics else "the model's own"
+    if not weights.dialect.numerics and (now.norm_eps, now.activation) == (1e-6, "gelu"):
+        whose += ", which are timm's"
+    assumed = [f"{values}: {whose}"]
+    if weights.dialect.name in _SAME_BLOCKS:
+        assumed.append("a norm before each branch, and no positions but those of the table")
+    if "pre_logits.fc.weight" in weights.entries:
+        assumed.append("tanh between pre_logits and the head")
+    return assumed
+
+
+def _whose(weights: Canonical) -> str:
+    return f"usual in {weights.dialect.name}"

@@ -12,8 +12,8 @@ import pytest
 from file_server import FileServer
 
 import vitlib
+from vitlib.hub import DownloadError
 from vitlib.hub import huggingface as module
-from vitlib.hub.download import DownloadError
 
 needs_hub = pytest.mark.skipif(
     importlib.util.find_spec("huggingface_hub") is None, reason="huggingface_hub, the extra `hub`, is not installed"
@@ -200,8 +200,8 @@ def test_a_refusal_is_one_sentence_that_says_why(hub, fetch):
         "org/gated": "accept conditions",
         "org/repo": "it has no revision 'v9'",
         "org/broken": "did not answer (status 500)",
-        "org/empty": "it has none of model.safetensors",
-        "org/many": "several weight files and none is called model: a.npz, b.npz",
+        "org/empty": "it holds no weights: expected model.safetensors",
+        "org/many": "it holds several weight files, none of them called model.safetensors or the like: a.npz, b.npz",
     }
     calls = [(repo, {"revision": "v9"} if repo == "org/repo" else {}) for repo in expected]
     for (repo, sentence), (kind, text) in zip(expected.items(), fetch(hub.url, *calls), strict=True):

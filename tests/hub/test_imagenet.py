@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 import vitlib
-from vitlib.hub.class_names import class_names
+from vitlib.hub import class_names
 from vitlib.models.published import list_published, published
 
 

@@ -1,0 +1,189 @@
+"""Writes vitlib/weights/dialects/timm_architectures.json from timm's own registry.
+
+Runs in an environment with torch and timm, never in the tests:
+
+    python tests/weights/make_timm_architectures.py
+
+Each architecture is built without memory (PyTorch's "meta" device) and read off its modules. "plain" has the options of
+`ViTConfig` in which it differs from the defaults, with its number of parameters; "other" has, by reason, the names of
+those that a plain Vision Transformer cannot be.
+"""
+
+import json
+import math
+import pathlib
+
+import timm
+import torch
+from timm.layers import Mlp, PatchEmbed
+from timm.layers.attention import Attention
+from timm.models import _registry
+from timm.models import deit as deit_module
+from timm.models import vision_transformer as vit
+
+TARGET = pathlib.Path(__file__).parents[2] / "vitlib" / "weights" / "dialects" / "timm_architectures.json"
+# Families that share names of parameters with plain ViTs, or that people take for one
+REASONS = {
+    "eva": "EVA's blocks",
+    "beit": "relative positions and blocks of BEiT's own",
+    "vision_transformer_relpos": "relative positions",
+    "vision_transformer_hybrid": "a convolutional network before the tokens",
+    "vision_transformer_sam": "windows and relative positions (SAM)",
+    "naflexvit": "NaFlex's patches of any aspect",
+    "cait": "class attention (CaiT)",
+    "xcit": "cross-covariance attention (XCiT)",
+    "deepseek_vit": "blocks of DeepSeek's own",
+    "gemma4_vit": "blocks of Gemma's own",
+    "qwen3_vit": "blocks of Qwen's own",
+    "volo": "outlook attention (VOLO)",
+    "tnt": "transformers within transformers (TNT)",
+}
+DEFAULTS = {
+    "img_size": 224,
+    "patch_size": 16,
+    "num_classes": 1000,
+    "embed_dim": 768,
+    "depth": 12,
+    "num_heads": 12,
+    "mlp_ratio": 4.0,
+    "activation": "gelu",
+    "norm_eps": 1e-6,
+    "qkv_bias": True,
+    "qk_norm": False,
+    "patch_bias": True,
+    "class_token": True,
+    "distillation_token": False,
+    "reg_tokens": 0,
+    "no_embed_class": False,
+    "pre_norm": False,
+    "global_pool": "token",
+    "fc_norm": None,
+    "init_values": None,
+    "dynamic_img_size": False,
+    "drop_path_schedule": "linear",
+}
+
+
+class NotPlainError(Exception):
+    pass
+
+
+def need(good, reason):
+    if not good:
+        raise NotPlainError(reason)
+
+
+def pair(size):
+    return size[0] if size[0] == size[1] else list(size)
+
+
+def identity(layer):
+    return isinstance(layer, torch.nn.Identity)
+
+
+def activation(layer):
+    kind = type(layer).__name__
+    if kind == "GELU":
+        return "gelu_tanh" if getattr(layer, "approximate", "none") == "tanh" else "gelu"
+    known = {"GELUTanh": "gelu_tanh", "GELU_": "gelu", "QuickGELU": "quick_gelu", "ReLU": "relu", "SiLU": "silu"}
+    need(kind in known, f"the activation {kind}")
+    return known[kind]
+
+
+def options(model):
+    kinds = (vit.VisionTransformer, deit_module.VisionTransformerDistilled)
+    need(type(model) in kinds, f"a model of the kind {type(model).__name__}")
+    blocks = list(model.blocks)
+    block = blocks[0]
+    names = {"ResPostBlock": "norms after each branch (res-post-norm)"}
+    names |= {"ParallelScalingBlock": "attention and MLP in parallel", "ParallelThingsBlock": "parallel branches"}
+    for each in blocks:
+        kind = type(each).__name__
+        need(type(each) is vit.Block, names.get(kind, f"blocks of the kind {kind}"))
+    need(type(block.attn) is Attention, f"attention of the kind {type(block.attn).__name__}")
+    need(type(block.mlp) is Mlp, "a gated MLP (SwiGLU)")
+    need(block.attn.proj.bias is not None, "no bias after attention")
+    need(identity(getattr(block.attn, "norm", torch.nn.Identity())), "a norm inside attention")
+    need(identity(getattr(block.mlp, "norm", torch.nn.Identity())), "a norm inside the MLP")
+    need(type(model.patch_embed) is PatchEmbed, "a convolutional stem")
+    need(identity(model.patch_embed.norm), "a norm after the patches")
+    need(getattr(model, "attn_pool", None) is None, "attention pooling")
+    need(model.global_pool in ("token", "avg", ""), f"global_pool={model.global_pool!r}")
+    need(not getattr(model, "pool_include_prefix", False), "pooling over prefix tokens")
+    need(model.pos_embed is not None, "no position table (rotary or none)")
+    norms = [m for m in model.modules() if "Norm" in type(m).__name__]
+    for norm in norms:
+        need(isinstance(norm, torch.nn.LayerNorm), f"{type(norm).__name__} in place of LayerNorm")
+    eps = {norm.eps for norm in norms}
+    need(len(eps) == 1, "norms of several epsilons")
+    after = not identity(model.fc_norm)
+    need(after or not identity(model.norm), "no norm before the head")
+    need(identity(model.norm) or not after, "a norm before and after pooling")
+    width = model.embed_dim
+    distilled = hasattr(model, "dist_token")
+    prefix = model.num_prefix_tokens
+    grid = model.patch_embed.grid_size
+    rows = model.pos_embed.shape[1]
+    need(rows in (grid[0] * grid[1], grid[0] * grid[1] + prefix), "a position table of its own")
+    classes = model.head.out_features if isinstance(model.head, torch.nn.Linear) else 0
+    pooling = model.global_pool or "none"
+    usual_norm = pooling == "avg"
+    found = {
+        "img_size": pair(model.patch_embed.img_size),
+        "patch_size": pair(model.patch_embed.patch_size),
+        "num_classes": classes,
+        "embed_dim": width,
+        "depth": len(blocks),
+        "num_heads": block.attn.num_heads,
+        "mlp_ratio": block.mlp.fc1.out_features / width,
+        "activation": activation(block.mlp.act),
+        "norm_eps": next(iter(eps)),
+        "qkv_bias": block.attn.qkv.bias is not None,
+        "qk_norm": not identity(block.attn.q_norm),
+        "patch_bias": model.patch_embed.proj.bias is not None,
+        "class_token": model.cls_token is not None,
+        "distillation_token": distilled,
+        "reg_tokens": model.reg_token.shape[1] if getattr(model, "reg_token", None) is not None else 0,
+        "no_embed_class": bool(prefix) and rows == grid[0] * grid[1],
+        "pre_norm": not identity(model.norm_pre),
+        "global_pool": pooling,
+        "fc_norm": None if after == usual_norm else after,
+        "init_values": 1e-5 if not identity(block.ls1) else None,
+        "dynamic_img_size": not model.patch_embed.strict_img_size,
+        "drop_path_schedule": "linear",
+    }
+    if not classes:  # a head of the caller's own is drawn for this many
+        found["num_classes"] = 0
+    return {key: value for key, value in found.items() if value != DEFAULTS[key]}
+
+
+def main():
+    plain, other = {}, {}
+    for name in sorted(timm.list_models()):
+        module = _registry._model_to_module[name]
+        if module not in {"vision_transformer", "deit", *REASONS}:
+            cfg = "no Vision Transformer"
+            other.setdefault(cfg, []).append(name)
+            continue
+        with torch.device("meta"):
+            model = timm.create_model(name)
+        try:
+            if module in REASONS:
+                reason = REASONS[module]
+                if getattr(model, "rope", None) is not None:
+                    reason = "rotary positions"
+                raise NotPlainError(reason)
+            found = options(model)
+        except NotPlainError as error:
+            other.setdefault(str(error), []).append(name)
+            continue
+        count = sum(math.prod(p.shape) for p in model.parameters())
+        plain[name] = {"parameters": count, **found}
+    lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(row)}" for name, row in plain.items())
+    rest = ",\n".join(f"  {json.dumps(reason)}: {json.dumps(' '.join(names))}" for reason, names in other.items())
+    TARGET.write_text(f'{{"timm": "{timm.__version__}",\n"plain": {{\n{lines}\n}},\n"other": {{\n{rest}\n}}\n}}\n')
+    print({reason: len(names) for reason, names in other.items()}, len(plain))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,464 @@
+"""Nothing loads silently wrong: opened exactly, refused by name, or with a report of what was assumed.
+
+The directories in timm/ were written by timm (timm_models.py): two narrow blocks each.
+"""
+
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import paddle
+import pytest
+
+import vitlib
+from vitlib.checkpoint import write_safetensors
+from vitlib.weights.dialects.timm import architectures
+
+HERE = pathlib.Path(__file__).parent
+TIMM = HERE / "timm"
+EXPECTED = np.load(TIMM / "expected.npz")
+CHECKPOINTS = HERE / "checkpoints"
+STATE = {
+    key.split(":", 2)[2]: value
+    for key, value in np.load(CHECKPOINTS / "expected.npz").items()
+    if key.startswith("timm:weight:")
+}
+SHAPE = {
+    "img_size": 16,
+    "patch_size": 4,
+    "num_classes": 5,
+    "embed_dim": 24,
+    "depth": 2,
+    "num_heads": 3,
+    "mlp_ratio": 2.0,
+}
+
+
+def bare(name, tmp_path):
+    """A file alone, without the config that stood beside it."""
+    shutil.copy(TIMM / name / "model.safetensors", tmp_path / "weights.safetensors")
+    return tmp_path / "weights.safetensors"
+
+
+def error(model, name):
+    model.eval()
+    found = model(paddle.to_tensor(EXPECTED[f"{name}:x"])).numpy()
+    return np.abs(found - EXPECTED[f"{name}:logits"]).max() / np.abs(EXPECTED[f"{name}:logits"]).max()
+
+
+@pytest.mark.parametrize("name", ["vit_base_patch16_clip_224", "vit_base_patch16_clip_quickgelu_224"])
+def test_an_architecture_of_timm_that_is_no_preset_is_built_as_timm_builds_it(name):
+    model = vitlib.from_pretrained(TIMM / name)
+    assert error(model, name) < 1e-5
+    assert model.config.norm_eps == 1e-5
+    assert model.load_report.assumed == ()
+    assert model.preprocess.mean == pytest.approx((0.48145466, 0.4578275, 0.40821073))
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("vit_base_patch16_rope_224", "rotary"),
+        ("vit_small_patch16_dinov3", "rotary"),
+        ("vit_base_patch16_rope_ape_224", "rotary"),
+        ("vit_base_patch16_rpn_224", "norms after each branch"),
+    ],
+)
+def test_an_architecture_of_timm_that_is_not_plain_is_refused_by_name_and_reason(name, reason):
+    if name == "vit_small_patch16_dinov3" and name in vitlib.list_models():
+        pytest.skip("is a preset")
+    for open_it in (vitlib.from_pretrained, lambda path: vitlib.load_weights(vitlib.VisionTransformer(**SHAPE), path)):
+        with pytest.raises(vitlib.WeightsError, match=reason) as caught:
+            open_it(TIMM / name)
+        assert name in str(caught.value)
+
+
+def test_an_architecture_that_timm_added_later_is_refused_unless_the_tensors_may_decide(tmp_path):
+    name = "vit_base_patch16_clip_224"
+    shutil.copytree(TIMM / name, tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config | {"architecture": "vit_base_patch16_2031"}))
+    with pytest.raises(vitlib.WeightsError, match="vit_base_patch16_2031") as caught:
+        vitlib.from_pretrained(tmp_path / "model", num_heads=3)
+    assert 'allow="architecture"' in str(caught.value)
+    model = vitlib.from_pretrained(tmp_path / "model", num_heads=3, allow="architecture")
+    assert any("architecture" in sentence for sentence in model.load_report.assumed)
+    assert any("norm_eps=1e-06" in sentence for sentence in model.load_report.assumed)
+
+
+def test_the_table_of_architectures_agrees_with_the_presets():
+    plain, _ = architectures()
+    shared = sorted(set(plain) & set(vitlib.list_models()))
+    assert len(shared) > 30
+    for name in shared:
+        preset = vitlib.get_config(name)
+        with paddle.LazyGuard():
+            model = vitlib.create_model(name, num_classes=plain[name].get("num_classes", 1000))
+        assert sum(int(np.prod(p.shape)) for p in model.parameters()) == plain[name]["parameters"], name
+        for option, value in plain[name].items():
+            if option not in ("parameters", "num_classes", "init_values"):
+                assert getattr(preset, option) == (tuple(value) if isinstance(value, list) else value), (name, option)
+
+
+@pytest.mark.parametrize("name", ["vit_base_patch16_rope_224", "vit_small_patch16_dinov3"])
+def test_a_file_without_positions_is_refused_unless_there_are_none(name, tmp_path):
+    with pytest.raises(vitlib.WeightsError, match=r"rotary, relative") as caught:
+        vitlib.from_pretrained(bare(name, tmp_path), num_heads=3)
+    assert 'pos_embed="none"' in str(caught.value)
+
+
+def test_a_model_without_positions_comes_back(tmp_path):
+    model = vitlib.VisionTransformer(**SHAPE, pos_embed="none")
+    vitlib.save_weights(model, tmp_path / "own.safetensors")
+    assert vitlib.from_pretrained(tmp_path / "own.safetensors", num_heads=3).config.pos_embed == "none"
+    foreign = {name: array for name, array in STATE.items() if name != "pos_embed"}
+    assert vitlib.from_pretrained(foreign, num_heads=3, pos_embed="none").config.pos_embed == "none"
+
+
+def test_a_bare_file_of_another_order_or_with_further_positions_says_what_is_assumed(tmp_path):
+    for name in ("vit_base_patch16_rpn_224", "vit_base_patch16_rope_ape_224"):
+        report = vitlib.from_pretrained(bare(name, tmp_path), num_heads=3).load_report
+        assert any("a norm before each branch, and no positions but" in sentence for sentence in report.assumed)
+        assert str(report).startswith("assumed")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "timm.safetensors",
+        "facebook_deit3.pth",
+        "paddleclas.pdparams",
+        "torchvision.pth",
+        "google.npz",
+        "big_vision.npz",
+    ],
+)
+def test_every_bare_file_says_which_numerics_are_assumed(name):
+    report = vitlib.from_pretrained(CHECKPOINTS / name, num_heads=3).load_report
+    assert any("norm_eps=1e-06, activation='gelu" in sentence for sentence in report.assumed)
+    assert any("preprocessing" in sentence for sentence in report.assumed)
+
+
+def test_hugging_face_s_file_without_its_config_says_so_and_with_it_assumes_nothing(tmp_path):
+    shutil.copy(CHECKPOINTS / "huggingface_vit" / "model.safetensors", tmp_path / "alone.safetensors")
+    report = vitlib.from_pretrained(tmp_path / "alone.safetensors", num_heads=3).load_report
+    assert any("norm_eps=1e-12, activation='gelu'" in sentence for sentence in report.assumed)
+    assert vitlib.from_pretrained(CHECKPOINTS / "huggingface_vit").load_report.assumed == ()
+
+
+def test_whoever_wants_no_assumptions_gets_an_error_instead():
+    with pytest.raises(vitlib.WeightsError, match="norm_eps=1e-06"):
+        vitlib.from_pretrained(STATE, num_heads=3, assume="refuse")
+    model = vitlib.VisionTransformer(**SHAPE)
+    before = model.norm.weight.numpy().copy()
+    with pytest.raises(vitlib.WeightsError, match="assume='report'"):
+        vitlib.load_weights(model, STATE, assume="refuse")
+    np.testing.assert_array_equal(model.norm.weight.numpy(), before)
+    assert vitlib.from_pretrained(CHECKPOINTS / "huggingface_vit", assume="refuse").load_report.assumed == ()
+    with pytest.raises(ValueError, match="assume='maybe'"):
+        vitlib.from_pretrained(STATE, num_heads=3, assume="maybe")
+
+
+def test_gamma_alone_is_not_facebook_s():
+    gammas = {f"blocks.{i}.gamma_1": np.ones(24, "float32") for i in range(2)}
+    with pytest.raises(vitlib.WeightsError, match="gamma_1"):  # one half of LayerScale is neither timm's nor facebook's
+        vitlib.from_pretrained({**STATE, **gammas}, num_heads=3)
+
+
+class Wide(vitlib.MLP):
+    """Computes otherwise with the same parameters."""
+
+    def forward(self, x):
+        return 3 * super().forward(x)
+
+
+class Block(vitlib.EncoderBlock):
+    mlp_class = Wide
+
+
+class Net(vitlib.VisionTransformer):
+    block_class = Block
+
+
+def test_a_saved_subclass_opens_as_that_class_alone(tmp_path):
+    Net(**SHAPE).save_pretrained(tmp_path)
+    for open_it in (
+        vitlib.from_pretrained,
+        lambda path: vitlib.load_weights(vitlib.VisionTransformer(**SHAPE), path),
+        lambda path: vitlib.create_model("vit_tiny_patch16_224", pretrained=path, **SHAPE),
+    ):
+        with pytest.raises(vitlib.WeightsError, match="model_class=Net"):
+            open_it(tmp_path)
+    assert type(vitlib.from_pretrained(tmp_path, model_class=Net)) is Net
+    plain = vitlib.from_pretrained(tmp_path, allow="architecture")
+    assert type(plain) is vitlib.VisionTransformer
+    assert any("Net" in sentence for sentence in plain.load_report.assumed)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"act_layer": "quick_gelu"}, None),
+        ({"act_layer": "swish"}, "act_layer='swish'"),
+        ({"block_fn": "ParallelThingsBlock"}, "block_fn"),
+        ({"pos_embed": "factorized"}, "pos_embed='factorized'"),
+    ],
+)
+def test_arguments_of_a_timm_config_are_honoured_or_refused(arguments, words, tmp_path):
+    name = "vit_base_patch16_clip_224"
+    shutil.copytree(TIMM / name, tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    config["model_args"] |= arguments
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config))
+    if words is None:
+        assert vitlib.from_pretrained(tmp_path / "model").config.activation == "quick_gelu"
+        return
+    with pytest.raises(vitlib.WeightsError, match=words):
+        vitlib.from_pretrained(tmp_path / "model")
+
+
+def test_processors_that_rescale_otherwise_give_the_same_numbers_and_others_are_told(tmp_path):
+    shutil.copytree(CHECKPOINTS / "huggingface_vit", tmp_path / "model")
+    path = tmp_path / "model" / "preprocessor_config.json"
+    values = json.loads(path.read_text())
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype="uint8")
+
+    def preprocessed(**changes):
+        path.write_text(json.dumps(values | changes))
+        return vitlib.from_pretrained(tmp_path / "model")
+
+    model = preprocessed(rescale_factor=1 / 127.5, image_mean=[1.0, 1.0, 1.0], image_std=[1.0, 1.0, 1.0])
+    np.testing.assert_allclose(model.preprocess(image).numpy()[0], image.transpose(2, 0, 1) / 127.5 - 1, atol=1e-5)
+    model = preprocessed(do_rescale=False, image_mean=[100.0, 100.0, 100.0], image_std=[50.0, 50.0, 50.0])
+    np.testing.assert_allclose(model.preprocess(image).numpy()[0], (image.transpose(2, 0, 1) - 100.0) / 50, atol=1e-5)
+    assert any("do_resize" in sentence for sentence in preprocessed(do_resize=False).load_report.assumed)
+
+
+def test_values_that_the_model_s_type_cannot_hold_are_refused():
+    model = vitlib.VisionTransformer(**SHAPE)
+    model.to(dtype="float16")
+    weights = {name: array.copy() for name, array in STATE.items()}
+    vitlib.load_weights(model, weights)
+    weights["norm.bias"][0] = 1e6
+    with pytest.raises(vitlib.WeightsError, match=r"not finite in float16: norm\.bias"):
+        vitlib.load_weights(model, weights)
+    model.to(dtype="bfloat16")
+    weights["norm.bias"][0] = 3.4e38
+    with pytest.raises(vitlib.WeightsError, match="not finite in bfloat16"):
+        vitlib.load_weights(model, weights)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int64", "bool"])
+def test_integers_are_no_weights(dtype):
+    weights = {**STATE, "norm.bias": STATE["norm.bias"].astype(dtype)}
+    with pytest.raises(vitlib.WeightsError, match=rf"integers \({dtype}\).*norm\.bias"):
+        vitlib.from_pretrained(weights, num_heads=3)
+
+
+class Soft(vitlib.VisionTransformer):
+    """Has an activation of its own."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        for block in self.blocks:
+            block.mlp.activation = paddle.nn.functional.softplus
+
+
+def test_an_activation_that_a_subclass_gave_is_kept_by_every_way_of_loading():
+    loaded = Soft(**SHAPE)
+    vitlib.load_weights(loaded, CHECKPOINTS / "google.npz", allow="architecture")  # tanh-GELU
+    built = vitlib.from_pretrained(CHECKPOINTS / "google.npz", model_class=Soft)
+    for model in (loaded, built):
+        assert all(block.mlp.activation is paddle.nn.functional.softplus for block in model.blocks)
+
+
+class Prompted(vitlib.VisionTransformer):
+    """Has a parameter that no checkpoint has."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        start = paddle.nn.initializer.Constant(7.0)
+        self.prompt = self.create_parameter([3, self.config.embed_dim], default_initializer=start)
+
+
+def test_parameters_of_a_subclass_keep_their_initial_values_when_that_is_allowed(tmp_path):
+    with pytest.raises(vitlib.WeightsError, match='allow="missing"'):
+        vitlib.from_pretrained(STATE, num_heads=3, model_class=Prompted)
+    model = vitlib.from_pretrained(STATE, num_heads=3, model_class=Prompted, allow="missing")
+    assert model.load_report.reset == ("prompt",)
+    assert model.prompt.numpy().min() == model.prompt.numpy().max() == 7
+    model.prompt.set_value(np.full([3, 24], 2, "float32"))
+    vitlib.load_weights(model, STATE, allow="missing")
+    assert model.prompt.numpy().max() == 2
+    model.save_pretrained(tmp_path)
+    assert vitlib.from_pretrained(tmp_path, model_class=Prompted).prompt.numpy().max() == 2
+
+
+def test_tensors_beside_the_model_are_named_and_left_out_when_that_is_allowed():
+    weights = {**STATE, "criterion.weight": np.ones(3, "float32")}
+    with pytest.raises(vitlib.WeightsError, match=r"criterion\.weight") as caught:
+        vitlib.from_pretrained(weights, num_heads=3)
+    assert 'allow="extra"' in str(caught.value)
+    report = vitlib.from_pretrained(weights, num_heads=3, allow="extra").load_report
+    assert report.left_out == ("criterion.weight",)
+
+
+def test_of_raw_and_averaged_weights_one_is_taken_aloud_and_part_takes_the_other():
+    averaged = {name: array + 1 for name, array in STATE.items()}
+    source = {"state_dict": STATE, "state_dict_ema": averaged}
+    model = vitlib.from_pretrained(source, num_heads=3)
+    np.testing.assert_array_equal(model.norm.weight.numpy(), STATE["norm.weight"])
+    assert any("state_dict_ema" in sentence for sentence in model.load_report.assumed)
+    model = vitlib.from_pretrained(source, num_heads=3, part="state_dict_ema")
+    np.testing.assert_array_equal(model.norm.weight.numpy(), averaged["norm.weight"])
+    model = vitlib.create_model("vit_tiny_patch16_224", pretrained=source, part="state_dict_ema", **SHAPE)
+    np.testing.assert_array_equal(model.norm.weight.numpy(), averaged["norm.weight"])
+    with pytest.raises(vitlib.WeightsError, match="teacher"):
+        vitlib.from_pretrained(source, num_heads=3, part="teacher")
+
+
+def test_a_table_with_both_tables_of_two_grids_is_ambiguous():
+    """9 rows and a token of five registers: 2 x 2 patches with rows for all tokens, or 3 x 3 without."""
+    weights = {**STATE, "reg_token": np.zeros((1, 4, 24), "float32")}
+    weights["pos_embed"] = np.zeros((1, 9, 24), "float32")
+    with pytest.raises(vitlib.WeightsError, match="2 x 2 or of 3 x 3") as caught:
+        vitlib.from_pretrained(weights, num_heads=3)
+    assert "source_grid" in str(caught.value)
+    assert vitlib.from_pretrained(weights, num_heads=3, source_grid=(3, 3)).config.img_size == 12
+
+
+# What is written is what the model is
+
+
+def test_saving_checks_everything_before_it_writes(tmp_path):
+    model = vitlib.VisionTransformer(**SHAPE)
+    model.save_pretrained(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    other = vitlib.VisionTransformer(**{**SHAPE, "num_classes": 7})
+    other.labels = ["one"]
+    with pytest.raises(ValueError, match="1 names for 7 classes"):
+        other.save_pretrained(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("format", ["timm", "huggingface", "torchvision", "google", "paddleclas"])
+@pytest.mark.parametrize(
+    ("change", "way_out"),
+    [
+        (lambda model: setattr(model, "head", paddle.nn.Linear(24, 7)), "reset_head"),
+        (lambda model: setattr(model, "head", paddle.nn.Linear(24, 5, bias_attr=False)), "reset_head"),
+        (lambda model: setattr(model, "head", paddle.nn.Identity()), "reset_head"),
+        (
+            lambda model: setattr(model, "head", paddle.nn.Sequential(paddle.nn.Linear(24, 9), paddle.nn.Linear(9, 5))),
+            "reset_head",
+        ),
+        (lambda model: setattr(model, "blocks", model.blocks[:1]), "prune_blocks"),
+    ],
+)
+def test_a_model_changed_by_hand_is_refused_before_anything_is_written(change, way_out, format, tmp_path):
+    model = vitlib.VisionTransformer(**SHAPE)
+    change(model)
+    with pytest.raises(vitlib.WeightsError, match=way_out):
+        vitlib.save_weights(model, tmp_path / "out", format=format)
+    with pytest.raises(vitlib.WeightsError, match=way_out):
+        model.save_pretrained(tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_quick_gelu_in_a_file_for_timm_is_warned_of(tmp_path):
+    with pytest.warns(UserWarning, match="quick_gelu"):
+        vitlib.save_weights(vitlib.VisionTransformer(**SHAPE, activation="quick_gelu"), tmp_path / "a.safetensors")
+
+
+def test_the_format_follows_the_ending_and_a_contradiction_is_refused(tmp_path):
+    model = vitlib.VisionTransformer(**SHAPE)
+    vitlib.save_weights(model, tmp_path / "a.pdparams")
+    assert set(paddle.load(str(tmp_path / "a.pdparams"))) >= set(model.state_dict())
+    with pytest.warns(UserWarning, match="gelu_tanh"):
+        vitlib.save_weights(model, tmp_path / "a.npz")
+    assert "cls" in np.load(tmp_path / "a.npz")
+    for path, format in (("b.pdparams", "timm"), ("b.safetensors", "google"), ("b.npz", "paddleclas")):
+        with pytest.raises(ValueError, match=format):
+            vitlib.save_weights(model, tmp_path / path, format=format)
+    assert not list(tmp_path.glob("b.*"))
+
+
+# Names of files and models
+
+
+def test_sources_that_are_none_get_a_sentence(tmp_path):
+    assert vitlib.create_model("vit_tiny_patch16_224", pretrained=None, depth=1).load_report is None
+    for source in ("", None, 3):
+        with pytest.raises(TypeError, match="expected a path"):
+            vitlib.from_pretrained(source)
+    vitlib.save_weights(vitlib.VisionTransformer(**SHAPE), tmp_path / "x.pdparams")
+    with pytest.raises(FileNotFoundError, match=r"x\.pdparams"):
+        vitlib.from_pretrained(tmp_path / "x")
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "last.pth.tar", "last.pyth", "model_state.pdparams"])
+def test_a_directory_with_one_file_of_any_usual_name_opens(name, tmp_path):
+    if name == "model_state.pdparams":
+        vitlib.save_weights(vitlib.VisionTransformer(**SHAPE), tmp_path / name)
+    else:
+        shutil.copy(CHECKPOINTS / "facebook_deit_distilled.pth", tmp_path / name)
+    assert vitlib.from_pretrained(tmp_path, num_heads=3).load_report.loaded
+
+
+def test_the_network_inside_a_wrapper_is_loaded_and_saved(tmp_path):
+    network = vitlib.VisionTransformer(**SHAPE)
+    vitlib.load_weights(paddle.Model(network), STATE)
+    np.testing.assert_array_equal(network.norm.weight.numpy(), STATE["norm.weight"])
+    vitlib.save_weights(paddle.Model(network), tmp_path / "weights.safetensors")
+    with pytest.raises(TypeError, match="expected a VisionTransformer or DeiT, found Linear"):
+        vitlib.load_weights(paddle.nn.Linear(2, 2), STATE)
+
+
+# Hostile names and shapes, through the public door
+
+
+@pytest.mark.parametrize("count", [2_000, 20_000])
+def test_empty_tensors_that_pretend_to_be_stacked_blocks_cost_nothing(count, tmp_path):
+    names = {f"Transformer/encoderblock/{i}": np.zeros((1000, 0), "float32") for i in range(count)}
+    write_safetensors(tmp_path / "hostile.safetensors", names)
+    refused_quickly(tmp_path / "hostile.safetensors")
+    names["Transformer/encoderblock/MultiHeadDotProductAttention_0/query/kernel"] = np.zeros((1000, 0), "float32")
+    write_safetensors(tmp_path / "hostile.safetensors", names)
+    refused_quickly(tmp_path / "hostile.safetensors")
+
+
+@pytest.mark.parametrize("number", ["2999", "9" * 5000])
+def test_a_block_far_away_is_refused_before_a_model_is_built(number, tmp_path):
+    write_safetensors(
+        tmp_path / "hostile.safetensors", {**STATE, f"blocks.{number}.norm1.weight": np.ones(24, "float32")}
+    )
+    refused_quickly(tmp_path / "hostile.safetensors", num_heads=3)
+
+
+def test_a_config_of_many_blocks_is_refused_before_a_model_is_built(tmp_path):
+    vitlib.VisionTransformer(**SHAPE).save_pretrained(tmp_path)
+    values = json.loads((tmp_path / "config.json").read_text())
+    values["config"]["depth"] = 3000
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    refused_quickly(tmp_path)
+
+
+def test_strange_names_are_quoted_and_few_of_them_are_shown(tmp_path):
+    strange = {f"\x1b[31m{i}\n" * 20: np.zeros(1, "float32") for i in range(300)}
+    write_safetensors(tmp_path / "hostile.safetensors", {**STATE, **strange})
+    text = refused_quickly(tmp_path / "hostile.safetensors", num_heads=3)
+    assert len(text) < 5000
+    assert "\x1b" not in text
+
+
+def refused_quickly(path, **options):
+    import resource
+    import time
+
+    start, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(vitlib.WeightsError) as caught:
+        vitlib.from_pretrained(path, **options)
+    assert time.process_time() - start < 2
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60_000, "KiB"
+    return str(caught.value)

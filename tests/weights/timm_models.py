@@ -1,0 +1,58 @@
+"""Saves narrow models of timm's architectures as timm's own hub directories, with what they compute.
+
+Runs where timm is installed: python timm_models.py DIRECTORY NAME...
+
+Each DIRECTORY/NAME gets config.json and model.safetensors: two blocks, 24 wide, patches of 4 x 4, every parameter
+random and large enough that another activation, epsilon, norm or position shows. DIRECTORY/expected.npz has NAME:x and
+NAME:logits of each, in float64. Names that cannot be built so narrow are left out; DIRECTORY/skipped.txt names them
+with the reason.
+"""
+
+import pathlib
+import sys
+
+import numpy as np
+import timm
+import torch
+from safetensors.torch import save_file
+from timm.models._hub import save_config_for_hf
+
+NARROW = {"img_size": 12, "patch_size": 4, "embed_dim": 24, "depth": 2, "num_heads": 3, "num_classes": 5}
+
+
+def randomise(model, seed):
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        values = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        if "norm" in name and name.endswith("weight"):
+            parameter.data = 1 + 0.25 * values
+        elif parameter.ndim < 2 or "token" in name or "pos" in name:
+            parameter.data = 0.25 * values
+        else:
+            parameter.data = values * (1.5 / parameter[0].numel() ** 0.5)
+
+
+def main():
+    out, expected, skipped = pathlib.Path(sys.argv[1]), {}, []
+    for seed, name in enumerate(sys.argv[2:]):
+        x = np.random.default_rng(seed).standard_normal((2, 3, 12, 12)).astype("float32")
+        try:
+            model = timm.create_model(name, **NARROW).double().eval()
+            randomise(model, seed)
+            with torch.no_grad():
+                logits = model(torch.tensor(x).double()).numpy()
+            (out / name).mkdir(parents=True)
+            arguments = {key: value for key, value in NARROW.items() if key != "num_classes"}
+            save_config_for_hf(model, out / name / "config.json", model_args=arguments)
+            state = {key: value.float().contiguous() for key, value in model.state_dict().items()}
+            save_file(state, out / name / "model.safetensors")
+        except Exception as error:
+            skipped.append(f"{name}: {type(error).__name__}: {error}")
+            continue
+        expected[f"{name}:x"], expected[f"{name}:logits"] = x, logits
+    np.savez_compressed(out / "expected.npz", **expected)
+    (out / "skipped.txt").write_text("\n".join(skipped))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""Layer normalisation whose gradient is right when its weight is frozen."""
+
+from __future__ import annotations
+
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+
+from .linear import eager_on_cpu
+
+
+class LayerNorm(nn.LayerNorm):
+    """`paddle.nn.LayerNorm`: [..., D] -> [..., D].
+
+    On a CPU, Paddle's (3.0 to 3.3) leaves the weight out of the input's gradient when the weight is frozen. Here it is
+    in it, in eager mode.
+    """
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        if not eager_on_cpu() or self.weight is None or not self.weight.stop_gradient or x.stop_gradient:
+            return super().forward(x)
+        y = F.layer_norm(x, self._normalized_shape, None, None, self._epsilon) * self.weight
+        return y if self.bias is None else y + self.bias

@@ -1,0 +1,74 @@
+"""The codebases whose checkpoints are opened, one file each.
+
+A dialect is a table of names beside vitlib's, used for loading and for saving, with the codebase's layout, numerics,
+preprocessing and config files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from .big_vision import BIG_VISION
+from .dialect import Dialect, Rows, SourceConfig
+from .facebook import FACEBOOK
+from .google import GOOGLE
+from .huggingface import HUGGINGFACE, HUGGINGFACE_V5
+from .paddleclas import PADDLECLAS
+from .timm import TIMM
+from .torchvision import TORCHVISION, TORCHVISION_OLD
+
+__all__ = [
+    "DIALECTS",
+    "FACEBOOK",
+    "GOOGLE",
+    "HUGGINGFACE",
+    "NAMES",
+    "PADDLECLAS",
+    "TIMM",
+    "TORCHVISION",
+    "Dialect",
+    "Rows",
+    "SourceConfig",
+    "recognise",
+]
+
+# In the order of looking: names of the later ones may also be in files of the earlier ones.
+DIALECTS: tuple[Dialect, ...] = (
+    HUGGINGFACE,
+    HUGGINGFACE_V5,
+    TORCHVISION,
+    TORCHVISION_OLD,
+    GOOGLE,
+    BIG_VISION,
+    FACEBOOK,
+    PADDLECLAS,
+    TIMM,
+)
+NAMES: tuple[str, ...] = tuple(dict.fromkeys(dialect.name for dialect in DIALECTS))
+
+
+def recognise(names: Collection[str], format: str, wanted: str = "auto") -> Dialect | None:
+    """The dialect of a file with these tensor names, or None; `wanted` narrows the choice to one dialect's name.
+
+    format: of the file; timm's names in a .pdparams are PaddleClas's.
+    """
+    for dialect in DIALECTS:
+        if wanted not in ("auto", dialect.name):
+            continue
+        if wanted == "auto" and dialect.formats and format not in dialect.formats:
+            continue
+        signatures = [dialect.signature]
+        if wanted != "auto" and dialect.named_signature:
+            signatures.append(dialect.named_signature)
+        if any(_holds(names, dialect, signature) for signature in signatures):
+            return dialect
+    return None
+
+
+def _holds(names: Collection[str], dialect: Dialect, signature: tuple[str, ...]) -> bool:
+    """Whether all names of a signature are there, with one of the dialect's prefixes, or stacked over the blocks."""
+    forms = [signature]
+    if dialect.stacked:
+        stacked, single = dialect.stacked
+        forms.append(tuple(name.replace(single.replace("{i}", "0"), stacked) for name in signature))
+    return any(all(prefix + name in names for name in form) for prefix in ("", *dialect.prefixes) for form in forms)

@@ -1,0 +1,116 @@
+"""What a dialect is: how one codebase names, lays out, computes and describes a Vision Transformer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from ...images import Preprocess
+from ...models import ViTConfig
+
+Rows = tuple[tuple[str, "str | tuple[str, ...]"], ...]
+
+_NUMBER = re.compile(r"(?<![0-9])[0-9]{1,4}(?![0-9])")
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """A codebase's names and habits, readable beside its own state dict and used for loading and for saving.
+
+    name: the value of `dialect=`; generations of one codebase share it.
+    signature: names that a file of this dialect has, all of them.
+    rows: (vitlib's name, their name). `{i}` stands for the block; a name that ends in `*` is a module with a weight and
+        a bias. Several names on their side are concatenated, as q, k and v are into qkv.
+    timm_names: names without a row are timm's, which are also vitlib's.
+    named_signature: names that suffice when the caller asks for this dialect by name.
+    formats: file formats that this dialect is recognised in; empty: any.
+    layout: of linear weights: "torch" [out, in], "paddle" [in, out], or "jax" (kernels [in, out], of attention by head
+        [D, heads, d]; convolutions HWIO).
+    prefixes: strings that may stand before every name.
+    stacked: a prefix of names whose tensors hold all blocks, stacked on axis 0, and its form for a single block.
+    numerics: options of `ViTConfig` as this codebase computes; empty where the names do not tell.
+    preprocess: (config, names of parameters in the file) -> its usual evaluation transform for such a model.
+    rowless: position tables may lack rows for the prefix tokens.
+    """
+
+    name: str
+    signature: tuple[str, ...]
+    rows: Rows = ()
+    timm_names: bool = False
+    named_signature: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
+    layout: str = "torch"
+    prefixes: tuple[str, ...] = ()
+    stacked: tuple[str, str] | None = None
+    numerics: Mapping[str, Any] = field(default_factory=dict)
+    preprocess: Callable[[ViTConfig, Container[str]], Preprocess] | None = None
+    rowless: bool = False
+
+    def spellings(self) -> list[tuple[str, tuple[str, ...]]]:
+        """(vitlib's parameter name, their names), with `{i}` for the block; empty when the names are timm's own."""
+        found = []
+        for ours, theirs in self.rows:
+            for kind in ("weight", "bias") if ours.endswith("*") else ("",):
+                spelled = self._kind(ours, kind)
+                names = (theirs,) if isinstance(theirs, str) else theirs
+                found.append((ours.replace("*", kind), tuple(name.replace("*", spelled) for name in names)))
+        return found
+
+    def find(self, name: str) -> tuple[str, int, int] | None:
+        """Their name -> (vitlib's name, place among the tensors that make this parameter, number of these tensors)."""
+        if name in self._index:
+            return self._index[name]
+        for number in _NUMBER.finditer(name):
+            template = f"{name[: number.start()]}{{i}}{name[number.end() :]}"
+            if template in self._index:
+                ours, place, count = self._index[template]
+                return ours.replace("{i}", str(int(number[0]))), place, count
+        return (name, 0, 1) if self.timm_names else None
+
+    def unprefixed(self, name: str) -> str:
+        """A name without this dialect's prefix."""
+        return name.removeprefix(next((prefix for prefix in self.prefixes if name.startswith(prefix)), ""))
+
+    @cached_property
+    def _index(self) -> dict[str, tuple[str, int, int]]:
+        return {
+            name: (ours, place, len(theirs)) for ours, theirs in self.spellings() for place, name in enumerate(theirs)
+        }
+
+    def _kind(self, ours: str, kind: str) -> str:
+        if self.layout == "jax" and kind == "weight":
+            return "scale" if "norm" in ours else "kernel"
+        return kind
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """The content of the config files beside weights.
+
+    kind: "vitlib", "huggingface" or "timm"; "" when there are none.
+    options: of `ViTConfig`, as far as they are known; complete for "vitlib" and "timm".
+    preprocess, labels: None when the files do not say.
+    model_class: name of the class that was saved, where a file says it.
+    refusal: why the model that the config names cannot be built, "" when it can.
+    assumed: parts of the files that were not understood, and what is assumed instead.
+    """
+
+    kind: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    preprocess: Preprocess | None = None
+    labels: tuple[str, ...] | None = None
+    model_class: str = ""
+    refusal: str = ""
+    assumed: tuple[str, ...] = ()
+
+
+def class_labels(names: Any) -> tuple[str, ...] | None:
+    """Labels out of a config file. Raises ValueError for anything but a list of names or None."""
+    if names is None:
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("labels: expected a list of names")
+    return tuple(names)

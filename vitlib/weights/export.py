@@ -1,0 +1,244 @@
+"""A model's weights under another codebase's names and layout. Nothing is written here."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ..checkpoint.errors import WeightsError
+from ..layers.patch_embed import to_pair
+from ..models import DeiT, VisionTransformer
+from .config_files import model_labels
+from .dialects import FACEBOOK, GOOGLE, HUGGINGFACE, PADDLECLAS, TIMM, TORCHVISION, Dialect, huggingface
+from .layouts import from_vitlib
+from .position_grid import by
+
+Arrays = dict[str, Callable[[], np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format that `save_weights` writes.
+
+    container: "safetensors", "npz" or "pdparams". directory: config files stand beside the weights.
+    dialect: whose names, and layout. whose: in messages. numerics: that readers of this format compute with.
+    beyond: options beyond a plain ViT's that it can express; None: all. "grid" for sizes that are not square.
+    """
+
+    container: str
+    dialect: Dialect
+    whose: str = ""
+    numerics: Mapping[str, Any] = field(default_factory=dict)
+    beyond: tuple[str, ...] | None = None
+    directory: bool = False
+
+
+FORMATS: dict[str, Format] = {
+    # timm reads its defaults with a bare file: eps 1e-6 and exact GELU, as facebook's code
+    "timm": Format("safetensors", TIMM, "timm", FACEBOOK.numerics),
+    "huggingface": Format(
+        "safetensors",
+        HUGGINGFACE,
+        "transformers' ViT and DeiT",
+        beyond=("distillation_token", "qkv_bias", "pre_logits", "grid"),
+        directory=True,
+    ),
+    "torchvision": Format(
+        "safetensors", TORCHVISION, "torchvision's VisionTransformer", TORCHVISION.numerics, ("pre_logits",)
+    ),
+    "google": Format("npz", GOOGLE, "Google's .npz", GOOGLE.numerics, ("pre_logits",)),
+    "paddleclas": Format("pdparams", PADDLECLAS, "PaddleClas", FACEBOOK.numerics),
+}
+
+# The options of a plain ViT; the formats of other codebases know little else.
+_PLAIN: dict[str, Any] = {
+    "class_token": True,
+    "distillation_token": False,
+    "reg_tokens": 0,
+    "no_embed_class": False,
+    "global_pool": "token",
+    "fc_norm": None,
+    "pre_logits": None,
+    "init_values": None,
+    "qkv_bias": True,
+    "qk_norm": False,
+    "pre_norm": False,
+    "patch_bias": True,
+}
+
+
+@dataclass(frozen=True)
+class Export:
+    """Weights ready to be written. arrays: made when their turn comes. configs: JSON files beside them, by name."""
+
+    container: str
+    arrays: Arrays
+    metadata: dict[str, str] = field(default_factory=dict)
+    configs: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def export_weights(model: VisionTransformer, format: str, *, quietly: bool = False) -> Export:
+    """The weights of a model in a format of `FORMATS`. `quietly`: a config of ours beside them says how to compute.
+
+    Raises ValueError for an unknown format, WeightsError for what a format cannot express and for a model that its
+    config does not describe, and RuntimeError for a model without values. Warns where readers compute otherwise.
+    """
+    if format not in FORMATS:
+        raise ValueError(f"unknown format {format!r}; there are {', '.join(map(repr, FORMATS))}")
+    empty = [name for name, p in model.named_parameters() if not p._is_initialized()]
+    if empty:
+        raise RuntimeError(f"{len(empty)} parameters have no values yet ({empty[0]} first); load weights first")
+    _check_structure(model)
+    row = FORMATS[format]
+    if row.directory:
+        return _export_huggingface(model, row)
+    if row.beyond is not None:
+        _refuse(model, row, row.beyond)
+    if not quietly:
+        _warn_numerics(model, row)
+    if row.container == "pdparams" and _odd_grid(model):
+        raise WeightsError(f"PaddleClas's .pdparams cannot express {_odd_grid(model)}", way_out='format="timm" can')
+    metadata = {"format": "pt"} if row.container == "safetensors" else {}
+    if format == "timm":
+        metadata |= _notes(model)
+    return Export(row.container, _renamed(model, row.dialect), metadata)
+
+
+def _export_huggingface(model: VisionTransformer, row: Format) -> Export:
+    config, distilled = model.config, isinstance(model, DeiT)
+    one_head = not distilled and config.reg_tokens == 1  # DeiTForImageClassification: a token that no head reads
+    _refuse(model, row, (*(row.beyond or ()), *(("reg_tokens",) if one_head else ())))
+    if config.pre_logits and (config.num_classes or config.pre_logits != config.embed_dim):
+        raise WeightsError(
+            f"transformers cannot express pre_logits={config.pre_logits} with {config.num_classes} classes: there "
+            "it is the pooler of a model without classes, as wide as the tokens"
+        )
+    family = "DeiT" if distilled or one_head else "ViT"
+    architecture = f"{family}ForImageClassification" if config.num_classes else f"{family}Model"
+    if distilled and config.num_classes:
+        architecture += "WithTeacher"
+    prefix = f"{family.lower()}." if config.num_classes else ""
+    heads = ("classifier.", "cls_classifier.", "distillation_classifier.")
+    wrong_head = "classifier." if distilled else "cls_classifier."
+    arrays = {
+        name if name.startswith(heads) else prefix + name: value
+        for name, value in _renamed(model, HUGGINGFACE, skip=wrong_head, register="dist_token").items()
+    }
+    try:
+        processor = huggingface.write_processor(model.preprocess)
+    except ValueError as error:
+        raise WeightsError(str(error)) from None
+    configs = {
+        "preprocessor_config.json": processor,
+        "config.json": huggingface.write_config(config, model_labels(model), architecture),
+    }
+    return Export(row.container, arrays, {"format": "pt"}, configs)
+
+
+def _check_structure(model: VisionTransformer) -> None:
+    """Raise WeightsError for a model that was changed by hand, which its config would not build again."""
+    kind = type(model)
+    plain = kind in (VisionTransformer, DeiT)
+    try:
+        with paddle.LazyGuard():
+            fresh = {name: list(p.shape) for name, p in kind(model.config).named_parameters()}
+    except TypeError:  # a subclass with a constructor of its own
+        return
+    found = {name: list(p.shape) for name, p in model.named_parameters()}
+    if not plain:  # what else a subclass has is its own to build again
+        found = {name: shape for name, shape in found.items() if name in fresh}
+    changed = sorted(name for name in {*fresh, *found} if fresh.get(name) != found.get(name))
+    if not changed:
+        return
+    heads = [name for name in changed if name.startswith("head")]
+    way_out = "reset_head(num_classes) gives a head that the config knows" if heads else ""
+    if any(name.startswith("blocks.") for name in changed):
+        way_out = "prune_blocks(n) keeps the first n blocks"
+    name = changed[0]
+    raise WeightsError(
+        f"this model is not what its config says and could not be opened again: {name} has the shape "
+        f"{found.get(name, 'of nothing')}, by the config {fresh.get(name, 'it is not there')}"
+        + (f" ({len(changed)} parameters differ)" if len(changed) > 1 else ""),
+        way_out=way_out or "Subclass the model to change its parts",
+    )
+
+
+def _refuse(model: VisionTransformer, row: Format, beyond: tuple[str, ...]) -> None:
+    """Raise WeightsError with everything about a model that a format cannot express."""
+    config = model.config
+    found = [
+        f"{name}={getattr(config, name)!r}"
+        for name, usual in _PLAIN.items()
+        if name not in beyond and getattr(config, name) not in (usual, False if usual is None else usual)
+    ]
+    if config.pos_embed == "none":
+        found.append("pos_embed='none'")
+    if "grid" not in beyond and _odd_grid(model):
+        found.append(_odd_grid(model))
+    if found:
+        raise WeightsError(f"{row.whose} cannot express {', '.join(found)}", way_out='format="timm" can')
+
+
+def _odd_grid(model: VisionTransformer) -> str:
+    """Image and patch size in words, where they are not square."""
+    size, patch = to_pair(model.config.img_size), to_pair(model.config.patch_size)
+    square = size[0] == size[1] and patch[0] == patch[1]
+    return "" if square else f"images of {by(size)} in patches of {by(patch)}"
+
+
+def _warn_numerics(model: VisionTransformer, row: Format) -> None:
+    """Say where readers compute with the same weights in another way; these files have no place to note it."""
+    different = [
+        f"{name}={row.numerics[name]!r}, this model with {getattr(model.config, name)!r}"
+        for name in ("norm_eps", "activation")
+        if name in row.numerics and row.numerics[name] != getattr(model.config, name)
+    ]
+    if different:
+        text = f"{row.whose} computes with {'; '.join(different)}: its logits will differ a little"
+        warnings.warn(text, UserWarning, stacklevel=4)
+
+
+def _renamed(model: VisionTransformer, dialect: Dialect, skip: str = "", register: str = "") -> Arrays:
+    """Every parameter under a dialect's names and in its layout.
+
+    skip: start of a spelling that is not wanted. register: the token as which a register is spelled.
+    """
+    table = {ours: theirs for ours, theirs in dialect.spellings() if not (skip and theirs[0].startswith(skip))}
+    if register:
+        table["reg_token"] = table[register]
+    arrays: Arrays = {}
+    for name, parameter in model.named_parameters():
+        ours, _, number = _template(name)
+        if ours in table:
+            names = tuple(theirs.replace("{i}", number) for theirs in table[ours])
+        elif dialect.timm_names:
+            names = (name,)
+        else:
+            raise WeightsError(f"{dialect.name} has no name for the parameter {name!r}", way_out='format="timm" has')
+        for index, theirs in enumerate(names):
+
+            def make(p: Any = parameter, name: str = name, index: int = index, count: int = len(names)) -> np.ndarray:
+                return from_vitlib(name, dialect.layout, p.numpy(), count, model.config.num_heads)[index]
+
+            arrays[theirs] = make
+    return arrays
+
+
+def _template(name: str) -> tuple[str, str, str]:
+    """blocks.3.norm1.weight -> (blocks.{i}.norm1.weight, "blocks", "3")"""
+    part, _, rest = name.partition(".")
+    number, _, tail = rest.partition(".")
+    return (f"blocks.{{i}}.{tail}", part, number) if part == "blocks" and number.isdigit() else (name, part, "")
+
+
+def _notes(model: VisionTransformer) -> dict[str, str]:
+    """Facts that no name or shape tells: the grid of a table that is not square, and that there is no table."""
+    if model.config.pos_embed == "none":
+        return {"vitlib.pos_embed": "none"}
+    rows, columns = model.patch_embed.grid_size
+    return {} if rows == columns else {"vitlib.grid": f"{rows}x{columns}"}
