@@ -110,21 +110,13 @@ def describe_block(
         with graph.scope(path):
             return _kept(graph, block.to_graph(graph, x), kept, num_prefix), None
     num_first = kept if isinstance(kept, int) else None
-    weights = None
+    y, weights = graph.layer(block.norm1, x), None
     if is_plain(block.attn, (MultiHeadAttention,)):
-        y, weights = _attention(
-            graph,
-            block.attn,
-            graph.layer(block.norm1, x),
-            f"{path}.attn",
-            scale=block.ls1,
-            kept=num_first,
-            with_weights=with_weights,
-        )
+        y, weights = _attention(graph, block.attn, y, f"{path}.attn", block.ls1, num_first, with_weights=with_weights)
     elif with_weights:
         raise DescriptionError(f"the to_graph of {type(block.attn).__name__} does not tell its attention weights")
     else:
-        y = graph.layer(block.ls1, graph.layer(block.attn, graph.layer(block.norm1, x)))
+        y = graph.layer(block.ls1, graph.layer(block.attn, y))
         with graph.scope(path):
             y = _first(graph, y, num_first)
     y = graph.layer(block.drop_path1, y)
@@ -132,22 +124,18 @@ def describe_block(
         x = graph.add(_first(graph, x, num_first), y, "attn.add")
         if kept == "mean" and num_prefix:
             x = graph.slice(x, 1, num_prefix)
-    mean_inside = (
-        kept == "mean" and is_plain(block.ls2, (nn.Identity, LayerScale)) and is_plain(block.drop_path2, _PASS)
-    )
+    y, mean_inside = graph.layer(block.norm2, x), False
     if is_plain(block.mlp, (MLP,)):
-        y = _mlp(graph, block.mlp, graph.layer(block.norm2, x), f"{path}.mlp", scale=block.ls2, mean=mean_inside)
+        mean_inside = kept == "mean" and is_plain(block.ls2, (*_PASS, LayerScale)) and is_plain(block.drop_path2, _PASS)
+        y = _mlp(graph, block.mlp, y, f"{path}.mlp", block.ls2, mean=mean_inside)
     else:
-        mean_inside = False
-        y = graph.layer(block.ls2, graph.layer(block.mlp, graph.layer(block.norm2, x)))
+        y = graph.layer(block.ls2, graph.layer(block.mlp, y))
     y = graph.layer(block.drop_path2, y)
     with graph.scope(path):
         if mean_inside:
-            x = graph.mean(x, 1, keepdim=True)
+            return graph.add(graph.mean(x, 1, keepdim=True), y, "mlp.add"), weights
         x = graph.add(x, y, "mlp.add")
-        if kept == "mean" and not mean_inside:
-            x = graph.mean(x, 1, keepdim=True)
-    return x, weights
+        return graph.mean(x, 1, keepdim=True) if kept == "mean" else x, weights
 
 
 def _kept(graph: Graph, x: Value, kept: Kept, num_prefix: int) -> Value:
@@ -165,9 +153,9 @@ def _attention(
     attn: nn.Layer,
     x: Value,
     path: str,
-    *,
     scale: nn.Layer | None = None,
     kept: int | None = None,
+    *,
     with_weights: bool = False,
 ) -> tuple[Value, Value | None]:
     """scale(attention(x)) [B, M, D] of the first `kept` tokens (None: all), and the weights [B, H, N, N]."""
@@ -209,13 +197,7 @@ def _attention(
 
 
 def _mlp(
-    graph: Graph,
-    mlp: nn.Layer,
-    x: Value,
-    path: str,
-    *,
-    scale: nn.Layer | None = None,
-    mean: bool = False,
+    graph: Graph, mlp: nn.Layer, x: Value, path: str, scale: nn.Layer | None = None, *, mean: bool = False
 ) -> Value:
     """scale(mlp(x)): [B, N, D] -> the same, or its mean over the tokens [B, 1, D]."""
     x = graph.layer(mlp.fc1, x)
@@ -238,7 +220,7 @@ def _mlp(
 
 def _product(graph: Graph, layer: nn.Layer, x: Value, path: str, scale: nn.Layer | None) -> Value:
     """scale(layer(x)), as one product where both are plain."""
-    if not is_plain(layer, _LINEAR) or scale is None or not is_plain(scale, (LayerScale, nn.Identity)):
+    if not is_plain(layer, _LINEAR) or scale is None or not is_plain(scale, (LayerScale, *_PASS)):
         x = graph.layer(layer, x)
         return x if scale is None else graph.layer(scale, x)
     affine = linear_weights(layer)

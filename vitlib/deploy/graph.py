@@ -1,6 +1,6 @@
 """The inference graph: a short list of operations with their weights in NumPy, which every engine is built from.
 
-`describe` (in `describe.py`) makes one from a model. A layer of one's own takes part by a method
+`describe` makes one from a model. A layer of one's own takes part by a method
 `to_graph(self, graph, x)`: it adds its operations with the methods of `Graph` and returns the name of its output.
 """
 
@@ -30,11 +30,15 @@ class Node:
 
 @dataclass(frozen=True)
 class Images:
-    """The input: shape [B, C, H, W] float32 (normalised), or [B, H, W, C] uint8 (pixels); None is left open."""
+    """The input: shape [B, C, H, W] float32 (normalised), or [B, H, W, C] uint8 (0 to 255); None is left open.
+
+    patch: (height, width) that an open size must be a multiple of; None: any size.
+    """
 
     shape: tuple[int | None, ...]
     dtype: str = "float32"
     name: Value = "images"
+    patch: tuple[int, int] | None = None
 
     @property
     def size(self) -> tuple[int | None, int | None]:
@@ -171,7 +175,7 @@ class Graph:
         padding: tuple[int, int] = (0, 0),
         name: str = "conv",
     ) -> Value:
-        """A convolution: [B, C, H, W] -> [B, D, H', W']; weight [D, C, rows, columns], bias [D] or None, zeros around."""
+        """A convolution with zeros around: [B, C, H, W] -> [B, D, H', W']; weight [D, C, rows, columns], bias [D]."""
         inputs = [x, *self._weights(weight, bias, name)]
         return self._add("conv", inputs, name, stride=tuple(stride), padding=tuple(padding))
 

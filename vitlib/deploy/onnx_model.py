@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from .extras import require
 from .graph import Graph, Node, Value
 
 OPSET = 20
+MAX_BYTES = 2_000_000_000  # of weights in one file: protobuf ends at 2 GiB
 IR_VERSION = 9  # of the ONNX release that brought opset 20
 
 
@@ -20,6 +22,14 @@ def onnx_model(graph: Graph) -> Any:
     Raises ImportError without the extra `onnx`.
     """
     return _Writer(graph).model()
+
+
+def save_onnx(graph: Graph, path: Path) -> None:
+    """Write a graph as `path`; weights above what one ONNX file holds (2 GB) go beside it, as `path`.data."""
+    onnx, external = require("onnx", extra="onnx"), graph.num_bytes() > MAX_BYTES
+    model = onnx_model(graph)
+    options = {"save_as_external_data": True, "location": path.name + ".data"} if external else {}
+    onnx.save_model(model, path, **options)
 
 
 class _Writer:
@@ -33,14 +43,10 @@ class _Writer:
             getattr(self, f"_{node.op}")(node)
         for name, output in graph.outputs.items():
             self.emit("Identity", [output.value], [name])
-        images = graph.images
-        kind = self.onnx.TensorProto.UINT8 if images.dtype == "uint8" else self.onnx.TensorProto.FLOAT
-        names = (
-            ("batch", "height", "width", "channels")
-            if images.dtype == "uint8"
-            else ("batch", "channels", "height", "width")
-        )
-        shape = [names[axis] if length is None else length for axis, length in enumerate(images.shape)]
+        images, kind, names = graph.images, self.onnx.TensorProto.FLOAT, ("batch", "channels", "height", "width")
+        if images.dtype == "uint8":
+            kind, names = self.onnx.TensorProto.UINT8, ("batch", "height", "width", "channels")
+        shape = [name if length is None else length for name, length in zip(names, images.shape, strict=True)]
         weights = {**graph.weights, **self.constants}
         made = helper.make_graph(
             self.nodes,

@@ -48,7 +48,7 @@ def _check(name: str, config: ViTConfig, depth: int) -> str:
     found = _BLOCK_OUTPUT.fullmatch(name)
     if not found:
         raise ValueError(
-            f"unknown output {name!r}; there are 'logits', 'features', 'tokens', and 'map_3' and 'attention_3' of block 3"
+            f"unknown output {name!r}; there are 'logits', 'features', 'tokens', and of block 3 'map_3', 'attention_3'"
         )
     block = int(found[2])
     if not -depth <= block < depth:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
@@ -15,7 +14,7 @@ from .graph import Graph, Node, Value
 
 
 def save_paddle_program(graph: Graph, prefix: str | os.PathLike[str]) -> None:
-    """Write `prefix`.json and `prefix`.pdiparams, with an open batch and the outputs in the order of `distinct_outputs`."""
+    """Write `prefix`.json and `prefix`.pdiparams, with an open batch and the outputs of `distinct_outputs`."""
     images = graph.images
     spec = paddle.static.InputSpec([-1 if side is None else side for side in images.shape], images.dtype, images.name)
     layer = _GraphLayer(graph)
@@ -82,6 +81,13 @@ def _slice(node: Node, x: Any) -> Any:
     return paddle.slice(x, [node.attrs["axis"]], [node.attrs["start"]], [stop])
 
 
+def _mean(node: Node, x: Any) -> Any:
+    # not paddle.mean, for which Paddle Inference prints a line on standard output
+    axis = node.attrs["axis"]
+    count = x.shape[axis] if x.shape[axis] > 0 else paddle.shape(x)[axis].astype("float32")
+    return paddle.sum(x, axis=axis, keepdim=node.attrs["keepdim"]) / count
+
+
 def _attention(node: Node, q: Any, k: Any, v: Any) -> Any:
     return paddle.matmul(F.softmax(paddle.matmul(q, k, transpose_y=True), axis=-1), v)
 
@@ -140,7 +146,7 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "slice": _slice,
     "split": lambda node, x: paddle.split(x, node.attrs["parts"], axis=node.attrs["axis"]),
     "concat": lambda node, *values: paddle.concat(values, axis=node.attrs["axis"]),
-    "mean": lambda node, x: paddle.mean(x, axis=node.attrs["axis"], keepdim=node.attrs["keepdim"]),
+    "mean": _mean,
     "attention": _attention,
     "prepend": _prepend,
     "cast": lambda node, x: x.astype("float32"),

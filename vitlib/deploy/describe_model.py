@@ -1,9 +1,10 @@
 """From a model to its inference graph: in evaluation, and without what costs time and changes no answer.
 
 The last block computes only the tokens that are read; the scale of attention and LayerScale go into the linear layers
-beside them; prefix tokens take their positions; a DeiT's two heads are one product; dropout is gone. Queries, keys and
-values are three products: one product and a split is as fast in OpenVINO and onnxruntime and slower in Paddle Inference.
-Scale and shift of a LayerNorm stay where they are: none of the three gains by having them in the next linear layer.
+beside them; prefix tokens take their positions; a DeiT's two heads are one product; dropout is gone.
+
+Queries, keys and values are three products: one that is split is as fast in OpenVINO and onnxruntime, and slower in
+Paddle Inference. Scale and shift of a LayerNorm stay where they are: no engine gains from them in the next layer.
 """
 
 from __future__ import annotations
@@ -50,10 +51,7 @@ def describe(
             "paddle.LazyGuard. Load weights into it first"
         )
     names = parse_outputs(outputs, model.config, len(model.blocks))
-    size = _image_size(model, img_size)
-    channels = model.config.in_chans
-    images = Images((None, *size, channels), "uint8") if pixels else Images((None, channels, *size))
-    graph = Graph(images)
+    graph = Graph(images_of(model, img_size, pixels))
     paths = {id(layer): name for name, layer in model.named_sublayers()}
     graph.describe_layer = lambda layer, x: describe_layer(graph, layer, x, paths.get(id(layer), ""))
     with paddle.no_grad():
@@ -61,6 +59,15 @@ def describe(
     graph.describe_layer = None
     graph.drop_unused()
     return graph
+
+
+def images_of(model: VisionTransformer, img_size: int | tuple[int, int] | None, pixels: bool) -> Images:
+    """The input of a model's graph; arguments and errors as of `describe`."""
+    size, channels = _image_size(model, img_size), model.config.in_chans
+    patch = None if model.config.dynamic_img_pad else to_pair(model.config.patch_size)
+    if pixels:
+        return Images((None, *size, channels), "uint8", patch=patch)
+    return Images((None, channels, *size), patch=patch)
 
 
 def _image_size(model: VisionTransformer, img_size: int | tuple[int, int] | None) -> tuple[int | None, int | None]:
@@ -147,20 +154,18 @@ class _Model:
         if described_as(embed, (PatchEmbed,)) is None:
             return embed.to_graph(graph, graph.normalized_images(mean, std))
         weight, bias = array(embed.proj.weight), array(embed.proj.bias)
+        pad, pad_values = (0, 0), None
         if graph.images.dtype == "uint8":  # (pixels / 255 - mean) / std, as part of the product
             bias = (0 if bias is None else bias) - np.einsum("dchw,c->d", weight, mean / std)
             weight = weight / (255 * std).reshape(1, -1, 1, 1)
-        pad = (0, 0)
+            pad_values = 255 * mean  # 0 after normalising
         if config.dynamic_img_pad:  # as much as the largest remainder needs: the convolution leaves out the surplus
             pad = tuple(
                 patch - 1 if side is None else -side % patch
                 for side, patch in zip(graph.images.size, self.patch, strict=True)
             )
         with graph.scope("patch_embed"):
-            # a pixel of 255 * mean is 0 after normalising
-            return graph.cut_patches(
-                weight, bias, pad=pad, pad_values=255 * mean if graph.images.dtype == "uint8" else None
-            )
+            return graph.cut_patches(weight, bias, pad=pad, pad_values=pad_values)
 
     def positions(self, table: np.ndarray) -> Value:
         """[1, N, D]; the table's rows are those of the patches."""
@@ -202,7 +207,7 @@ class _Model:
         return {**found, "logits": self.two_heads(features)}
 
     def pool(self, tokens: Value, count: int | None) -> Value:
-        """Tokens [B, ..., D] -> [B, D]; of a DeiT, the two that its heads read [B, 2, D]. count: read the first so many."""
+        """Tokens [B, N, D] -> [B, D], for a DeiT [B, 2, D]. count: how many of them to read; None: no others came."""
         graph, config = self.graph, self.config
         if config.global_pool == "none":
             return tokens

@@ -1,0 +1,39 @@
+"""Evaluation mode for the time of a call."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from weakref import WeakKeyDictionary
+
+from paddle import nn
+
+_LOCK = threading.Lock()
+_ENTERED: WeakKeyDictionary[nn.Layer, tuple[int, bool]] = WeakKeyDictionary()  # calls under way, mode before the first
+
+
+@contextmanager
+def evaluation_mode(model: nn.Layer) -> Iterator[None]:
+    """Put a layer and its sublayers into evaluation mode, and give each its own mode back afterwards.
+
+    Any number of threads may be inside for the same layers: the first one in saves the mode of a layer and the last one
+    out restores it. Training is another matter: a thread that trains the model meanwhile trains it in evaluation mode,
+    and a call of `train()` inside is undone at the end. Give that thread a copy of the model.
+    """
+    layers = model.sublayers(include_self=True)
+    with _LOCK:
+        for layer in layers:
+            calls, training = _ENTERED.get(layer, (0, layer.training))
+            _ENTERED[layer] = calls + 1, training
+            layer.training = False
+    try:
+        yield
+    finally:
+        with _LOCK:
+            for layer in layers:
+                calls, training = _ENTERED.pop(layer)
+                if calls > 1:
+                    _ENTERED[layer] = calls - 1, training
+                else:
+                    layer.training = training
