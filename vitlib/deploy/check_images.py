@@ -45,7 +45,7 @@ def check_images(images: Images, batch: Any) -> np.ndarray:
     expected = tuple(given or side for given, side in zip(images.size, size, strict=True))
     if expected != tuple(size):
         raise ValueError(
-            f"expected images of {by(images.size)}, found {by(size)}; make the predictor or export with that img_size, or "
-            "with a model of dynamic_img_size=True"
+            f"expected images of {by(images.size)}, found {by(size)}; make the predictor or export with that img_size, "
+            "or with a model of dynamic_img_size=True"
         )
     return np.ascontiguousarray(array, images.dtype)

@@ -73,9 +73,9 @@ def export(
     and verified, vitlib.json last.
 
     Raises `DescriptionError` for a class whose operations are not known (format "paddle" traces those), `ExportError`
-    when the files do not compute what the model does, RuntimeError for a model without values, ImportError for a missing
-    extra, ValueError for arguments that cannot be, FileExistsError for a directory with another export, OSError when
-    the disk does.
+    when the files do not compute what the model does, RuntimeError for a model without values, ImportError for a
+    missing extra, ValueError for arguments that cannot be, FileExistsError for a directory with another export, OSError
+    when the disk does.
     """
     if format not in ENDINGS:
         raise ValueError(f"format={format!r}: expected one of {', '.join(map(repr, ENDINGS))}")
@@ -126,7 +126,7 @@ def _place(path: Path, format: str) -> tuple[Path, str]:
         older = next(iter((read_json(directory / MANIFEST) or {}).get("files", {})), None)
         if older is not None and older != stem + ending:
             raise FileExistsError(
-                f"{str(directory)!r} holds another export, {older!r}, which {MANIFEST} describes; choose another directory"
+                f"{str(directory)!r} holds another export, {older!r}, described by {MANIFEST}; choose another directory"
             )
     return directory, stem
 
@@ -136,8 +136,8 @@ def _verified(model: VisionTransformer, exported: Exported) -> float:
     names = [name for name, row in ENGINES.items() if exported.format in row.formats and is_installed(name)]
     if not names:
         raise ImportError(
-            f"nothing that runs {exported.format} files is installed to verify this one: pip install onnxruntime, or leave "
-            "it out with verify=False"
+            f"nothing that runs {exported.format} files is installed to verify this one: pip install onnxruntime, or "
+            "give verify=False"
         )
     engine = open_engine(names[0], exported, "float32", usable_cores())
     try:
@@ -164,9 +164,8 @@ def _move(partial: Path, directory: Path, names: Iterable[str]) -> None:
 
 def _message(model: VisionTransformer, exported: Exported, path: Path, difference: float | None) -> str:
     size = sum(file.stat().st_size for file in path.parent.iterdir() if file.name in exported.files)
-    parts = [
-        f"{path}: {type(model).__name__} as {exported.format}, {size / 1e6:.1f} MB, gives {', '.join(exported.outputs)}"
-    ]
+    kind, gives = type(model).__name__, ", ".join(exported.outputs)
+    parts = [f"{path}: {kind} as {exported.format}, {size / 1e6:.1f} MB, gives {gives}"]
     if model.training:
         parts.append("the model is in training mode, and the file computes what it does in evaluation")
     if difference is not None:

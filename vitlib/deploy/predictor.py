@@ -60,8 +60,8 @@ class PredictorReport:
 
     def __str__(self) -> str:
         compared = "" if self.comparison is None else f"; {self.comparison}"
-        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
-        return f"{self.engine} ({self.engine_reason}) with {threads} in {self.precision} ({self.precision_reason}){compared}"
+        engine = f"{self.engine} ({self.engine_reason}) with {self.threads} thread{'s' if self.threads > 1 else ''}"
+        return f"{engine} in {self.precision} ({self.precision_reason}){compared}"
 
 
 class Predictor:
@@ -79,16 +79,15 @@ class Predictor:
         outputs: outputs of `run`, one or several of "logits", "features", "tokens", "map_3", "attention_3" (see
             `parse_outputs`); None: logits, or features of a model without classes.
         img_size, input_dtype: as in `vitlib.export`.
-        calibration: images for choosing or quantising a precision: a folder, or a list of what `model.preprocess` takes.
+        calibration: images for choosing or quantising a precision: a folder, or a list as for `predict`.
         verify: for a model or weights, compare the engine with the model on two random images.
 
-    Any number of threads may use one Predictor, and the answers are the same to the last bit. It takes the memory of the
-    weights once; a model that it was made from is kept for nothing. `close()` gives engine and memory back, and so does
-    a `with` block.
+    Any number of threads may use one Predictor, and the answers are the same to the last bit. A model that it was made
+    from is not needed any more afterwards. `close()`, or the end of a `with` block, gives engine and memory back.
 
     Raises ImportError for a missing extra; `DescriptionError` for a class whose operations are not known (engine
-    "paddle" traces those); `ExportError` for an export that is damaged or not ours, and an engine that computes something
-    else than the model; ValueError for arguments that cannot be, such as bfloat16 on a processor without it.
+    "paddle" traces those); `ExportError` for an export that is damaged or not ours, and for an engine that computes
+    something else than the model; ValueError for arguments that cannot be, such as bfloat16 on a processor without it.
     """
 
     def __init__(
@@ -336,11 +335,11 @@ class Predictor:
     def _verify(self, model: VisionTransformer) -> None:
         """Raises `ExportError` for an engine that computes something else than the model."""
         found = largest_deviation(self._engine, model, self._opened.exported)
-        allowed = TOLERANCE if self._engine.precision == "float32" else _COARSE_TOLERANCE
+        allowed = TOLERANCE if self._precision == "float32" else _COARSE_TOLERANCE
         if not found <= allowed:
             self.close()
             raise ExportError(
-                f"engine={self._opened.engine!r} in {self._engine.precision} differs from the model by {found:.2g} of the "
+                f"engine={self._opened.engine!r} in {self._precision} differs from the model by {found:.2g} of the "
                 f"largest output on random images, more than {allowed:g}",
                 way_out="Choose another engine or precision, or skip this check with verify=False",
             )

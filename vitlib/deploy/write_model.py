@@ -96,8 +96,8 @@ def _save_traced(
     answer = "logits" if model.config.num_classes else "features"
     if outputs != (answer,):
         raise ValueError(
-            f"outputs={outputs}: {type(model).__name__} is traced, since its operations are not known, and a traced model "
-            f"gives {answer!r} alone"
+            f"outputs={outputs}: {type(model).__name__} is traced, since its operations are not known, and a traced "
+            f"model gives {answer!r} alone"
         )
     images = images_of(model, img_size, pixels)
     spec = paddle.static.InputSpec([-1 if side is None else side for side in images.shape], images.dtype, images.name)

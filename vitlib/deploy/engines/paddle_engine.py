@@ -19,8 +19,8 @@ def open_engine(exported: Exported, precision: str, threads: int) -> PaddleEngin
 class PaddleEngine:
     """See `Engine`.
 
-    One thread of its own does all the work: Paddle's predictors are not for several, and OpenMP, which divides the work,
-    starts another team of workers for every thread that calls it.
+    One thread of its own does all the work: Paddle's predictors are not for several, and OpenMP, which divides the
+    work, starts another team of workers for every thread that calls it.
     """
 
     name = "paddle"
