@@ -106,9 +106,10 @@ def describe_block(
     """The tokens that are kept of z' = MSA(LN(z)) + z; MLP(LN(z')) + z', and the attention weights [B, H, N, N]."""
     if not is_plain(block, (EncoderBlock,)):
         if with_weights:
-            raise DescriptionError(f"the to_graph of {type(block).__name__} does not tell its attention weights")
+            raise DescriptionError(f"block {type(block).__name__} does not tell its attention weights")
+        x = graph.layer(block, x)
         with graph.scope(path):
-            return _kept(graph, block.to_graph(graph, x), kept, num_prefix), None
+            return _kept(graph, x, kept, num_prefix), None
     num_first = kept if isinstance(kept, int) else None
     y, weights = graph.layer(block.norm1, x), None
     if is_plain(block.attn, (MultiHeadAttention,)):
