@@ -1,4 +1,4 @@
-"""Compare runs of train_deit.py, paired by seed and photograph: python compare_runs.py RESULTS [--collect RUNS...]
+"""Compare runs of train_deit.py, paired by seed and image: python compare_runs.py RESULTS [--collect RUNS...]
 
 RESULTS is a folder of ROW-seedN.json files, each the result.json of a run; --collect copies them there from the folders
 of runs, which have the same names. Prints two tables for a README: each row's accuracy over its seeds, and what every
@@ -28,9 +28,9 @@ def load(folder):
 
 
 def right(result, parts, predictor):
-    """Of the photographs of all parts together, which were classified rightly: [N] of 0.0 and 1.0."""
+    """Of the images of all parts together, which were classified rightly: [N] of 0.0 and 1.0."""
     bits = [
-        np.unpackbits(np.frombuffer(bytes.fromhex(p["right"][predictor]), np.uint8))[: p["pictures"]]
+        np.unpackbits(np.frombuffer(bytes.fromhex(p["right"][predictor]), np.uint8))[: p["images"]]
         for p in (result[part] for part in parts)
     ]
     return np.concatenate(bits).astype(float)
@@ -56,9 +56,9 @@ def accuracies(rows):
 
 
 def difference(ours, theirs):
-    """[seeds, photographs] of 0 and 1 each -> the mean difference in points and its standard error.
+    """[seeds, images] of 0 and 1 each -> the mean difference in points and its standard error.
 
-    The photographs are what another test set would change, so each counts once, with the mean over its seeds.
+    The images are what another test set would change, so each counts once, with the mean over its seeds.
     """
     each = (ours - theirs).mean(axis=0)
     return 100 * each.mean(), 100 * each.std(ddof=1) / np.sqrt(len(each)), 100 * (ours - theirs).mean(axis=1)

@@ -1,6 +1,6 @@
 """Fashion-MNIST as an image folder for train_deit.py: python fashion_mnist_folder.py fashion_mnist.npz FOLDER
 
-The .npz holds x, uint8 [70000, 28, 28], and y, [70000]. Pictures that occur more than once are kept once, and all of
+The .npz holds x, uint8 [70000, 28, 28], and y, [70000]. Images that occur more than once are kept once, and all of
 them are split anew, so figures on this test set are not those of the official one. FOLDER must not exist yet.
 """
 
@@ -23,13 +23,13 @@ def main():
     parser.add_argument("--validation", type=int, default=2000)
     parser.add_argument("--test", type=int, default=10000)
     arguments = parser.parse_args()
-    if arguments.folder.exists():  # its pictures might be in other parts of this split
+    if arguments.folder.exists():  # its images might be in other parts of this split
         sys.exit(f"fashion_mnist_folder.py: {arguments.folder} is there already; remove it, or name another folder")
 
     with np.load(arguments.npz, allow_pickle=False) as file:
         images, labels = file["x"], file["y"]
     _, first = np.unique(images.reshape(len(images), -1), axis=0, return_index=True)
-    print(f"{len(first)} of {len(images)} pictures are unique")
+    print(f"{len(first)} of {len(images)} images are unique")
     order = np.random.default_rng(0).permutation(np.sort(first))
     counts = {part: getattr(arguments, part) for part in ("test", "validation", "train")}
     if min(counts.values()) < 1 or sum(counts.values()) > len(order):

@@ -12,9 +12,11 @@ from typing import Any
 import paddle
 
 from .checkpoint import WeightsError, open_weights, write_atomically, write_npz, write_pdparams, write_safetensors
+from .checkpoint.file_names import WEIGHT_ENDINGS, WEIGHT_NAMES, choose_weights
 from .checkpoint.json_file import json_bytes, read_json
+from .hub import DownloadError, class_names, fetch, is_identifier
 from .models import VisionTransformer, ViTConfig, build_model, get_config
-from .models.published import published
+from .models.presets import published
 from .version import __version__
 from .weights.arrays import Arrays
 from .weights.config_files import own_config, understand_config
@@ -23,16 +25,6 @@ from .weights.export import FORMATS, Export, export_weights
 from .weights.load import LoadOptions, Opened, load_opened, source_config
 from .weights.report import LoadReport
 
-# Names of the weights in a directory, in the order of preference
-_FILES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-    "model.pdparams",
-    "model_state.pdparams",
-)
-_ENDINGS = (".safetensors", ".pdparams", ".npz", ".pth", ".pt", ".bin", ".ckpt", ".pth.tar", ".pyth")
 _WRITERS = {"npz": write_npz, "pdparams": write_pdparams}
 
 
@@ -49,8 +41,8 @@ def load_weights(
     """Load weights of any known codebase into a model, exactly or not at all.
 
     source: a file (.safetensors, .npz, .pdparams, .pth, .pt, .bin, .ckpt, an index of shards), a directory with one,
-        "hf:org/repo", a URL, or a dict of arrays or tensors: linear weights [in, out] where all are Paddle's tensors,
-        else [out, in]. Files are data; nothing in them runs.
+        "hf:org/repo", "modelscope:org/repo", "aistudio:org/repo", a URL, or a dict of arrays or tensors: linear weights
+        [in, out] where all are Paddle's tensors, else [out, in]. Files are data; nothing in them runs.
     dialect: whose names the file has: "timm", "huggingface", "torchvision", "google", "big_vision", "facebook",
         "paddleclas"; "auto" recognises it.
     allow: changes that are permitted: "head" (another number of classes: new head), "position" (another grid: table
@@ -142,13 +134,10 @@ def create_model(
     if not row.num_classes and not config.num_classes:
         # the original ImageNet-21k files have a head that their publisher calls unusable
         options = replace(options, allow=(*options.allow, "head"))
-    # Weights of a preset compute as the preset does, wherever they were fetched
-    config = config.replace(position_resize=overrides.get("position_resize", row.position_resize))
     model = _build_lazily(config, model_class)
+    # Weights of a preset compute as the preset does, wherever they were fetched
     load_opened(model, opened, options, fixed={"norm_eps", "activation", "position_resize", "preprocess", *overrides})
     if model.labels is None and "head.weight" in model.load_report.loaded:
-        from .hub import class_names
-
         model.labels = class_names(model.config.num_classes)
     return model
 
@@ -204,7 +193,7 @@ def open_source(source: Any, part: str | None = None) -> Opened:
         file, config = open_weights(_weights_in(path), part), _read_configs(path)
     else:
         file = open_weights(path, part)
-        if path.name in _FILES:
+        if path.name in WEIGHT_NAMES:
             try:
                 config = _read_configs(path.parent)
             except WeightsError as error:  # the file was asked for; its neighbour may belong to something else
@@ -219,15 +208,8 @@ def open_source(source: Any, part: str | None = None) -> Opened:
 
 def _locate(source: Any) -> Path:
     """The local path of a source; fetched where that is needed."""
-    if isinstance(source, str) and source.startswith("hf:"):
-        from .hub import fetch_hub
-
-        repo_id, _, revision = source[3:].partition("@")
-        return fetch_hub(repo_id, revision=revision or None)
-    if isinstance(source, str) and source.startswith(("http://", "https://")):
-        from .hub import download
-
-        return download(source)
+    if is_identifier(source):
+        return fetch(source)
     if not isinstance(source, (str, os.PathLike)) or source == "":
         found = "an empty string" if source == "" else type(source).__name__
         raise TypeError(
@@ -236,7 +218,7 @@ def _locate(source: Any) -> Path:
     path = Path(source)
     if path.exists():
         return path
-    near = [path.with_name(path.name + ending) for ending in _ENDINGS]
+    near = [path.with_name(path.name + ending) for ending in WEIGHT_ENDINGS]
     hint = next((f"; there is {str(p)!r}" for p in near if p.is_file()), "")
     raise FileNotFoundError(
         f"there is no file or directory {str(path)!r}{hint}; a preset's own weights come with pretrained=True, those "
@@ -254,19 +236,12 @@ def _read_configs(directory: Path) -> SourceConfig:
 
 
 def _weights_in(directory: Path) -> Path:
-    for name in _FILES:
-        if (directory / name).is_file():
-            return directory / name
-    others = sorted(p for p in directory.iterdir() if p.name.endswith(_ENDINGS) and p.is_file())
-    if len(others) == 1:
-        return others[0]
-    if others:
-        names = ", ".join(p.name for p in others[:6])
-        raise WeightsError(f"holds several weight files ({names})", path=directory, way_out="Give one of them")
-    inner = directory / "model"
-    way_out = f"Give {inner}, which does" if inner.is_dir() and any((inner / name).is_file() for name in _FILES) else ""
-    way_out = way_out or f"Expected {_FILES[0]} or another of {', '.join(_ENDINGS)}"
-    raise WeightsError("holds no weights", path=directory, way_out=way_out)
+    try:
+        return directory / choose_weights(path.name for path in directory.iterdir() if path.is_file())
+    except WeightsError as error:
+        inner = directory / "model"  # a training run keeps its model there
+        way_out = f"Give {inner}" if (inner / "config.json").is_file() else error.way_out
+        raise WeightsError(error.reason, path=directory, way_out=way_out) from None
 
 
 def _open_published(name: str) -> tuple[Any, Opened]:
@@ -275,18 +250,16 @@ def _open_published(name: str) -> tuple[Any, Opened]:
     Raises ValueError for a preset without published weights, DownloadError when no place answers, and ImportError when
     only the hub has them and its extra is missing.
     """
-    from .hub import DownloadError
-
     row, failures = published(name), []
-    for source in row.sources:
+    for location in row.locations:
         try:
-            opened = open_source(f"hf:{source.location}" if source.on_hub else source.location)
+            opened = open_source(location)
         except (DownloadError, ImportError) as error:
             failures.append(error)
             continue
         # Its record says what the published accuracy was measured with, and so do we
         opened.config = SourceConfig(opened.config.kind, {}, row.preprocess, opened.config.labels)
-        place = f"{row.name}, licence {row.licence}, from {source.location}"
+        place = f"{row.name}, licence {row.licence}, from {location}"
         top1 = f"; published top-1 {row.top1} % ({row.top1_source})" if row.top1 is not None else ""
         opened.notes = (place + top1, *(f"not available: {error}" for error in failures))
         return row, opened

@@ -332,7 +332,7 @@ def run(kind: str, count: int, seed: int, *, keep: Path | None = None) -> dict[s
             began = time.process_time()  # of this process: a busy machine is not the file's fault
             watch.armed = True
             try:
-                outcome = read_all(path, rng.choice(PARTS))
+                outcome = read_all(path, rng.choice(PARTS) if number >= 0 else None)
             except BaseException:
                 (keep or Path(tempfile.gettempdir(), f"vitlib-fuzz-{kind}")).write_bytes(data)
                 raise

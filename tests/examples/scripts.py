@@ -15,6 +15,7 @@ def call(name, *arguments):
     written = io.StringIO()
     with (
         mock.patch.object(sys, "argv", [name, *map(str, arguments)]),
+        mock.patch.object(sys, "path", [str(EXAMPLES), *sys.path]),  # as Python has it for a script
         mock.patch("vitlib.tune_cpu", return_value="the processor is left as it is"),
         contextlib.redirect_stdout(written),
         contextlib.redirect_stderr(written),

@@ -9,13 +9,13 @@ from scripts import call
 
 @pytest.fixture
 def write(tmp_path):
-    """write(name, test=[...], validation=[...]): a result.json in which these pictures are right."""
+    """write(name, test=[...], validation=[...]): a result.json in which these images are right."""
 
     def write(name, **parts):
         result = {"parameters": 1000, "seconds": 60}
         for part, right in parts.items():
             bits = np.packbits(np.array(right, bool)).tobytes().hex()
-            result[part] = {"pictures": len(right), "model": 100 * np.mean(right), "right": {"model": bits}}
+            result[part] = {"images": len(right), "model": 100 * np.mean(right), "right": {"model": bits}}
         (tmp_path / f"{name}.json").write_text(json.dumps(result))
 
     return write
@@ -29,7 +29,7 @@ def table(tmp_path):
     return {first: others for first, *others in cells}
 
 
-def test_a_gain_has_the_standard_error_over_pictures(write, tmp_path):
+def test_a_gain_has_the_standard_error_over_images(write, tmp_path):
     for seed in range(2):
         write(f"none-seed{seed}", validation=[0, 0, 1, 1], test=[1, 0, 0, 0, 0])
         write(f"soft-seed{seed}", validation=[0, 1, 1, 1], test=[1, 0, 0, 1, 0])

@@ -18,7 +18,7 @@ def npz(tmp_path):
     return tmp_path / "small.npz"
 
 
-def test_every_picture_is_in_one_part(npz, tmp_path):
+def test_every_image_is_in_one_part(npz, tmp_path):
     error, written = call("fashion_mnist_folder.py", npz, tmp_path / "new" / "data", *COUNTS)
     assert error is None, written
     parts = {part: list((tmp_path / "new" / "data" / part).glob("*/*.png")) for part in ("train", "validation", "test")}

@@ -98,10 +98,10 @@ def test_the_log_of_a_resumed_run_has_each_epoch_once(students):
     assert killed == alone
 
 
-def test_the_curve_is_a_picture(students):
-    with Image.open(students[1] / "curve.png") as picture:
-        assert picture.format == "PNG"
-        assert len(picture.convert("RGB").getcolors(1 << 24)) > 20
+def test_the_curve_is_an_image(students):
+    with Image.open(students[1] / "curve.png") as image:
+        assert image.format == "PNG"
+        assert len(image.convert("RGB").getcolors(1 << 24)) > 20
 
 
 def test_results_are_what_predict_says_of_the_saved_model(students, folder):
@@ -111,11 +111,11 @@ def test_results_are_what_predict_says_of_the_saved_model(students, folder):
     assert list(model.labels) == CLASSES
     result = json.loads((output / "result.json").read_text())
     for part in ("validation", "test"):
-        pictures = sorted((folder / part).glob("*/*"))
-        predictions = vitlib.predict(model, [str(path) for path in pictures], top_k=1)
-        right = sum(row[0].label == path.parent.name for row, path in zip(predictions, pictures, strict=True))
-        assert result[part]["pictures"] == len(pictures)
-        assert result[part]["model"] == pytest.approx(100 * right / len(pictures))
+        images = sorted((folder / part).glob("*/*"))
+        predictions = vitlib.predict(model, [str(path) for path in images], top_k=1)
+        right = sum(row[0].label == path.parent.name for row, path in zip(predictions, images, strict=True))
+        assert result[part]["images"] == len(images)
+        assert result[part]["model"] == pytest.approx(100 * right / len(images))
 
 
 def test_a_finished_run_tells_its_results_again_and_refuses_other_arguments_by_name(folder, teacher):
@@ -123,7 +123,7 @@ def test_a_finished_run_tells_its_results_again_and_refuses_other_arguments_by_n
     error, written = call("train_deit.py", folder, *LENET, "--output", teacher)
     assert error is None
     assert "going on after 10 steps" in written
-    assert "of 12 pictures" in written
+    assert "of 12 images" in written
     error, _ = call("train_deit.py", folder, *LENET, "--output", teacher, "--lr", 0.1, "--grey", "--seed", 3)
     assert "lr was 0.0005 and is 0.1, seed was 0 and is 3" in error
     assert sorted((teacher / "checkpoints").iterdir())[-1].read_bytes() == weights
@@ -162,18 +162,18 @@ def test_a_teacher_of_other_classes_is_refused(teacher, tmp_path):
     assert "'oval'" in error
 
 
-def test_unreadable_pictures_are_counted_and_named_and_strict_stops_at_them(tmp_path):
+def test_unreadable_images_are_counted_and_named_and_strict_stops_at_them(tmp_path):
     folder = draw_folder(tmp_path / "shapes", train=4, validation=2)
     broken = [folder / "train" / "circle" / "000.png", folder / "validation" / "square" / "001.jpg"]
     for path in broken:
-        path.write_bytes(b"not a picture")
-    options = [*LENET, "--batch-size", 1, "--epochs", 2]  # so a batch has no picture at all
+        path.write_bytes(b"not an image")
+    options = [*LENET, "--batch-size", 1, "--epochs", 2]  # so a batch has no image at all
     error, written = call("train_deit.py", folder, *options, "--output", tmp_path / "run")
     assert error is None, written
     for path in broken:
         assert written.count(f"left out: '{path}'") + written.count(f"left out: {path}") == 1
     assert [row["unreadable"] for row in rows(tmp_path / "run")] == ["1", "1"]
-    assert "of 5 pictures, and 1 that could not be read" in written
+    assert "of 5 images, and 1 that could not be read" in written
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert len(result["validation"]["unreadable"]) == 1
 
@@ -206,7 +206,7 @@ def no_train(folder):
     (folder / "train").rename(folder / "training")
 
 
-def loose_picture(folder):
+def loose_image(folder):
     (folder / "train" / "square" / "000.png").rename(folder / "train" / "000.png")
 
 
@@ -215,11 +215,11 @@ def loose_picture(folder):
     ("damage", "words"),
     [
         (no_validation, ["validation' does not exist"]),
-        (empty_class, ["'square' has no pictures"]),
+        (empty_class, ["'square' has no images"]),
         (other_class, ["validation' lacks 'square' and has 'oblong' besides"]),
         (class_less, ["validation' lacks 'square'"]),
         (no_train, ["train' does not exist"]),
-        (loose_picture, ["'000.png'", "belong to no class"]),
+        (loose_image, ["'000.png'", "belong to no class"]),
     ],
 )
 def test_bad_folders_are_told_in_a_sentence_before_anything_is_done(script, damage, words, tmp_path):
@@ -253,7 +253,7 @@ def test_a_remembered_teacher_says_what_the_teacher_said(folder, teacher, tmp_pa
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".npy"]
 
 
-def test_a_remembered_teacher_is_asked_anew_when_pictures_change(folder, teacher, tmp_path):
+def test_a_remembered_teacher_is_asked_anew_when_images_change(folder, teacher, tmp_path):
     data = shutil.copytree(folder, tmp_path / "data")
     broken = data / "train" / "circle" / "002.png"
     whole = broken.read_bytes()

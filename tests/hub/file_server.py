@@ -77,11 +77,12 @@ class _Handler(BaseHTTPRequestHandler):
         if served.statuses:
             status, body = served.statuses.pop(0), b""
         elif "Range" in self.headers and (served.careless or (served.ranges and same)):
-            start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
-            status, extra["Content-Range"] = 206, f"bytes {start}-{len(body) - 1}/{len(body)}"
+            first, _, last = self.headers["Range"].removeprefix("bytes=").partition("-")
+            start, end = int(first), min(int(last or len(body) - 1), len(body) - 1)
+            status, extra["Content-Range"] = 206, f"bytes {start}-{end}/{len(body)}"
             if start >= len(body):
                 status, extra["Content-Range"] = 416, f"bytes */{len(body)}"
-            body = body[start:]
+            body = body[start : end + 1]
         extra |= {"ETag": served.etag} if served.etag else {}
         extra |= {"Transfer-Encoding": "chunked"} if served.chunked else {}
         extra |= {"Content-Length": str(len(body))} if served.length and not served.chunked else {}

@@ -136,7 +136,7 @@ def test_the_right_hash_is_accepted_in_full_or_by_its_first_digits(server, get, 
 
 
 def test_a_wrong_hash_says_both_and_leaves_nothing(server, get, tmp_path):
-    with pytest.raises(DownloadError, match=f"found {DIGEST}, expected {'0' * 64}"):
+    with pytest.raises(DownloadError, match=f"found SHA-256 {DIGEST}, expected {'0' * 64}"):
         get(server.put("/model.bin", BODY), sha256="0" * 64)
     assert names_in(tmp_path) == []
 
@@ -153,7 +153,7 @@ def test_the_hash_in_a_name_is_checked_as_torch_hub_does_and_a_date_is_none(serv
 def test_a_cached_file_of_another_hash_is_replaced_only_by_the_right_one(server, get):
     url = server.put("/model.bin", OTHER)
     path = get(url)
-    with pytest.raises(DownloadError, match="wrong SHA-256"):
+    with pytest.raises(DownloadError, match="found SHA-256"):
         get(url, sha256=DIGEST)
     assert path.read_bytes() == OTHER
     server.put("/model.bin", BODY)
@@ -255,7 +255,7 @@ def test_a_compressed_or_endless_answer_is_refused(server, get, monkeypatch, tmp
 
 
 def test_names_from_a_url_stay_inside_the_cache(server, get, tmp_path):
-    for path in ("/..%2F..%2Fevil", "/%2e%2e", "/a%00b", "/"):
+    for path in ("/", "/..%2F..%2Fevil", "/a%2F..", "/a%00b"):
         found = get(server.put(path, BODY))
         assert found.resolve().parent.parent == tmp_path.resolve()
         assert not found.name.startswith(".")

@@ -4,7 +4,7 @@ import pytest
 
 import vitlib
 from vitlib.hub import class_names
-from vitlib.models.published import list_published, published
+from vitlib.models.presets import published
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_the_two_cranes_of_imagenet_1k_are_told_apart():
 
 
 def test_every_published_head_has_names():
-    sizes = {published(name).num_classes for name in list_published()}
+    sizes = {published(name).num_classes for name in vitlib.list_models(pretrained=True)}
     assert sizes == {0, 1000, 21843}
     assert class_names(0) is None
     assert class_names(10) is None

@@ -1,6 +1,6 @@
-"""How many training pictures a core makes, beside timm and torchvision where there is a Python that has them.
+"""How many training images a core makes, beside timm and torchvision where there is a Python that has them.
 
-    python tests/images/benchmark_pipeline.py [--timm PYTHON] [--size 224] [--rounds 5] [--pictures 512] FOLDER
+    python tests/images/benchmark_pipeline.py [--timm PYTHON] [--size 224] [--rounds 5] [--images 512] FOLDER
 
 From JPEG files to mixed batches: decode, resized crop, flip, RandAugment, erasing, a batch array, Mixup and CutMix
 (DeiT's recipe). One process and one thread each, whose processor time is taken; processes alternate, and the medians of
@@ -61,17 +61,17 @@ print(best / len(paths) * 1e3)
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=pathlib.Path, help="pictures are looked for at any depth")
+    parser.add_argument("folder", type=pathlib.Path, help="images are looked for at any depth")
     parser.add_argument("--timm", metavar="PYTHON", help="a Python that has torch, torchvision and timm")
     parser.add_argument("--size", type=int, nargs="+", default=[224, 64])
     parser.add_argument("--mode", default="pixel", choices=["pixel", "rand", "const"], help="of erasing")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--pictures", type=int, default=512)
+    parser.add_argument("--images", type=int, default=512)
     arguments = parser.parse_args()
     paths = sorted(str(path) for path in arguments.folder.rglob("*.jp*g"))
     if len(paths) < 2:
         parser.error(f"{arguments.folder}: no JPEG files")
-    paths = paths[:: max(1, len(paths) // arguments.pictures)][: arguments.pictures // 2 * 2]
+    paths = paths[:: max(1, len(paths) // arguments.images)][: arguments.images // 2 * 2]
     candidates = {"vitlib": (sys.executable, VITLIB)}
     if arguments.timm:
         candidates["timm"] = (arguments.timm, TIMM)
@@ -89,7 +89,7 @@ def main():
         medians = {name: statistics.median(times) for name, times in results.items()}
         line = ", ".join(f"{name} {time:.2f} ms" for name, time in medians.items())
         ratio = f"; vitlib / timm = {medians['vitlib'] / medians['timm']:.2f}" if "timm" in medians else ""
-        print(f"size {size}: a picture takes {line}{ratio}")
+        print(f"size {size}: an image takes {line}{ratio}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Writes data/augmentation.npz: what timm's augmentations make of a part of a photograph.
+"""Writes data/augmentation.npz: what timm's augmentations make of a part of an image.
 
 Needs torch, torchvision, timm and scikit-learn: `PYTHONPATH=. python tests/images/make_augmentation_references.py`.
 All randomness comes from a NumPy generator that is drawn from in timm's own order (timm_draws.py).
@@ -26,8 +26,8 @@ TIMM_NAMES = {
 def main() -> None:
     posterize = ImageOps.posterize  # since Pillow 13 it raises for 0 bits, which gave black before
     ImageOps.posterize = lambda image, bits: posterize(image, bits) if bits else Image.new(image.mode, image.size)
-    photo = Image.open(Path(sklearn.datasets.__file__).parent / "images" / PHOTO).crop(PART)
-    arrays = {"photo": np.asarray(photo)}
+    image = Image.open(Path(sklearn.datasets.__file__).parent / "images" / PHOTO).crop(PART)
+    arrays = {"image": np.asarray(image)}
     for name, function in auto_augment.NAME_TO_OP.items():
         if name in ("TranslateX", "TranslateY", "PosterizeOriginal", "GaussianBlurRand"):
             continue
@@ -36,16 +36,14 @@ def main() -> None:
             for mode, fill in (("RGB", (124, 116, 104)), ("L", 124)):
                 with drawing_from(np.random.default_rng(0)):
                     argument = to_argument(level, {}) if to_argument else ()
-                    picture = function(
-                        photo.convert(mode), *argument, fillcolor=fill, resample=Image.Resampling.BICUBIC
-                    )
-                arrays[f"{name}/{level:g}/{mode}"] = np.asarray(picture)
+                    result = function(image.convert(mode), *argument, fillcolor=fill, resample=Image.Resampling.BICUBIC)
+                arrays[f"{name}/{level:g}/{mode}"] = np.asarray(result)
     for name, fields in TRANSFORMS.items():
         options = {TIMM_NAMES.get(field, field): value for field, value in fields.items() if field != "size"}
         transform = create_transform(fields["size"], is_training=True, **{"interpolation": "random", **options})
         for seed in range(2):
             with drawing_from(np.random.default_rng(seed)):
-                arrays[f"{name}/{seed}"] = transform(photo).numpy()
+                arrays[f"{name}/{seed}"] = transform(image).numpy()
     for name, fields in MIXUPS.items():
         images, labels = batch()
         mixup = Mixup(num_classes=5, **{"mixup_alpha": 0.8, "cutmix_alpha": 1.0, **fields})

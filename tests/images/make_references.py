@@ -1,7 +1,7 @@
-"""Writes data/: what timm, torchvision and Hugging Face transformers make of two photographs.
+"""Writes data/: what timm, torchvision and Hugging Face transformers make of two images.
 
 Needs torch, torchvision, timm, transformers and scikit-learn, which the tests do not: `python make_references.py`.
-Each reference is the picture before normalising (8-bit PNG) and a row in references.json: the photograph, the part of
+Each reference is the image before normalising (8-bit PNG) and a row in references.json: the image, the part of
 it that is the input, and the `Preprocess` fields that must reproduce it.
 """
 
@@ -24,7 +24,7 @@ DATA = Path(__file__).parent / "data"
 PHOTOS = Path(sklearn.datasets.__file__).parent / "images"
 WHOLE = (0, 0, 640, 427)
 
-# name: (photo, (left, top, right, bottom), size, timm's crop_pct, crop_mode, interpolation)
+# name: (image, (left, top, right, bottom), size, timm's crop_pct, crop_mode, interpolation)
 TIMM = {
     "timm_vit_224_landscape": ("china.jpg", WHOLE, 224, 0.9, "center", "bicubic"),
     "timm_portrait": ("flower.jpg", (150, 0, 391, 427), 96, 0.9, "center", "bicubic"),
@@ -51,12 +51,12 @@ TIMM = {
     "timm_box": ("flower.jpg", WHOLE, 48, 0.9, "center", "box"),
     "timm_hamming": ("china.jpg", WHOLE, 48, 0.9, "center", "hamming"),
 }
-# name: (photo, part, what torchvision's presets resize the short side to); the crop is 224
+# name: (image, part, what torchvision's presets resize the short side to); the crop is 224
 TORCHVISION = {
     "torchvision_vit_b_16": ("flower.jpg", WHOLE, 256),
     "torchvision_vit_l_16": ("china.jpg", (250, 20, 491, 401), 242),
 }
-# name: (photo, part, processor, Preprocess fields)
+# name: (image, part, processor, Preprocess fields)
 _DEIT = {"resize": "squash", "crop_fraction": 224 / 256}
 _VIT = {"resize": "squash", "crop_fraction": 1.0, "interpolation": "bilinear"}
 HF = {
@@ -68,7 +68,7 @@ HF = {
 RULES = {"center": "short", "squash": "squash", "border": "border"}
 
 
-def photo(name: str, part: tuple[int, int, int, int], mode: str = "RGB") -> Image.Image:
+def part_of(name: str, part: tuple[int, int, int, int], mode: str = "RGB") -> Image.Image:
     return Image.open(PHOTOS / name).crop(part).convert(mode)
 
 
@@ -85,7 +85,7 @@ def timm_transform(size, crop_pct, crop_mode, interpolation, mean=(0.5, 0.5, 0.5
     )
 
 
-def hf_picture(processor_class, image: Image.Image) -> np.ndarray:
+def hf_image(processor_class, image: Image.Image) -> np.ndarray:
     pixels = processor_class()(image, do_rescale=False, do_normalize=False, return_tensors="pt").pixel_values[0]
     return np.rint(np.asarray(pixels, np.float64)).clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
 
@@ -94,28 +94,28 @@ def main() -> None:
     DATA.mkdir(exist_ok=True)
     rows = {}
 
-    def write(name, photo_name, part, picture, **fields):
-        Image.fromarray(picture).save(DATA / f"{name}.png", optimize=True)
-        rows[name] = {"photo": photo_name, "part": part, "preprocess": fields}
+    def write(name, source, part, image, **fields):
+        Image.fromarray(image).save(DATA / f"{name}.png", optimize=True)
+        rows[name] = {"image": source, "part": part, "preprocess": fields}
 
-    for name, (photo_name, part, size, crop_pct, crop_mode, interpolation) in TIMM.items():
+    for name, (source, part, size, crop_pct, crop_mode, interpolation) in TIMM.items():
         transform = timm_transform(size, crop_pct, crop_mode, interpolation, normalize=False)
-        picture = transform(photo(photo_name, part)).numpy().transpose(1, 2, 0)
+        image = transform(part_of(source, part)).numpy().transpose(1, 2, 0)
         rule = RULES[crop_mode]
         fields = {"size": size, "crop_fraction": crop_pct, "resize": rule, "interpolation": interpolation}
-        write(name, photo_name, part, picture, **fields)
-    for name, (photo_name, part, short) in TORCHVISION.items():
-        image = F.resize(photo(photo_name, part), short, F.InterpolationMode.BILINEAR)
-        picture = np.asarray(F.center_crop(image, 224))
-        write(name, photo_name, part, picture, size=224, crop_fraction=224 / short, interpolation="bilinear")
-    for name, (photo_name, part, processor, fields) in HF.items():
-        write(name, photo_name, part, hf_picture(processor, photo(photo_name, part)), size=224, **fields)
+        write(name, source, part, image, **fields)
+    for name, (source, part, short) in TORCHVISION.items():
+        image = F.resize(part_of(source, part), short, F.InterpolationMode.BILINEAR)
+        image = np.asarray(F.center_crop(image, 224))
+        write(name, source, part, image, size=224, crop_fraction=224 / short, interpolation="bilinear")
+    for name, (source, part, processor, fields) in HF.items():
+        write(name, source, part, hf_image(processor, part_of(source, part)), size=224, **fields)
     grey = timm_transform(64, 0.9, "center", "bicubic", (0.5,), (0.5,), normalize=False)
-    picture = grey(photo("flower.jpg", WHOLE, "L")).numpy()[0]
-    write("timm_grey", "flower.jpg", WHOLE, picture, size=64, mean=[0.5], std=[0.5])
+    image = grey(part_of("flower.jpg", WHOLE, "L")).numpy()[0]
+    write("timm_grey", "flower.jpg", WHOLE, image, size=64, mean=[0.5], std=[0.5])
 
     mean, std = timm.data.IMAGENET_DEFAULT_MEAN, timm.data.IMAGENET_DEFAULT_STD
-    normalized = timm_transform(24, 0.9, "center", "bicubic", mean, std)(photo("china.jpg", WHOLE))
+    normalized = timm_transform(24, 0.9, "center", "bicubic", mean, std)(part_of("china.jpg", WHOLE))
     np.save(DATA / "timm_normalized_24.npy", normalized.numpy())
 
     libraries = {library.__name__: library.__version__ for library in (torch, torchvision, timm, transformers)}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import PICTURE, PIXELS, pixels, png, saved
+from image_files import IMAGE, PIXELS, pixels, png, saved
 from PIL import Image, ImageCms
 
 from vitlib.images import ImageError, decode
@@ -18,29 +18,29 @@ from vitlib.images import ImageError, decode
 @pytest.mark.parametrize("file_format", ["PNG", "BMP", "TIFF", "PPM", "GIF", "TGA", "WEBP"])
 def test_lossless_formats_give_their_pixels(file_format: str, tmp_path: Path) -> None:
     options = {"lossless": True} if file_format == "WEBP" else {}
-    contents = saved(PICTURE, file_format, **options)
-    (tmp_path / "picture.any").write_bytes(contents)
-    for source in (contents, bytearray(contents), memoryview(contents), tmp_path / "picture.any"):
+    contents = saved(IMAGE, file_format, **options)
+    (tmp_path / "image.any").write_bytes(contents)
+    for source in (contents, bytearray(contents), memoryview(contents), tmp_path / "image.any"):
         np.testing.assert_array_equal(pixels(source), PIXELS)
-    np.testing.assert_array_equal(pixels(contents, "L"), np.asarray(PICTURE.convert("L")))
+    np.testing.assert_array_equal(pixels(contents, "L"), np.asarray(IMAGE.convert("L")))
 
 
 def test_arrays_and_pillow_images_give_their_pixels() -> None:
     np.testing.assert_array_equal(pixels(PIXELS), PIXELS)
     np.testing.assert_array_equal(pixels(PIXELS[::-1, ::-1]), PIXELS[::-1, ::-1])
-    np.testing.assert_array_equal(pixels(PICTURE), PIXELS)
+    np.testing.assert_array_equal(pixels(IMAGE), PIXELS)
     np.testing.assert_array_equal(pixels(PIXELS[:, :, 0], "L"), PIXELS[:, :, 0])
     np.testing.assert_array_equal(pixels(PIXELS[:, :, :1]), PIXELS[:, :, :1].repeat(3, axis=2))
 
 
 def test_jpeg_is_close_to_what_was_saved() -> None:
-    assert np.abs(pixels(saved(PICTURE, "JPEG", quality=100, subsampling=0)) - PIXELS).max() <= 3
+    assert np.abs(pixels(saved(IMAGE, "JPEG", quality=100, subsampling=0)) - PIXELS).max() <= 3
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "TIFF", "WEBP"])
 def test_orientation_is_applied(orientation: int, file_format: str) -> None:
-    # Where row 0 and column 0 of the stored picture are seen (Exif 2.32), hence how a seen picture is stored.
+    # Where row 0 and column 0 of the stored image are seen (Exif 2.32), hence how a seen image is stored.
     store = {
         1: lambda seen: seen,
         2: lambda seen: seen[:, ::-1],
@@ -63,13 +63,13 @@ def test_orientation_is_applied(orientation: int, file_format: str) -> None:
         seen = pixels(source)
         assert seen.shape == PIXELS.shape
         assert np.abs(seen - PIXELS).max() <= 3
-    assert decode(contents, "L").size == PICTURE.size
+    assert decode(contents, "L").size == IMAGE.size
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
-def test_broken_exif_does_not_lose_the_picture() -> None:
+def test_broken_exif_does_not_lose_the_image() -> None:
     for exif in (b"Exif\x00\x00garbage that is no TIFF", b"Exif\x00\x00II*\x00\xff\xff\xff\xff"):
-        assert np.abs(pixels(saved(PICTURE, "JPEG", quality=100, subsampling=0, exif=exif)) - PIXELS).max() <= 3
+        assert np.abs(pixels(saved(IMAGE, "JPEG", quality=100, subsampling=0, exif=exif)) - PIXELS).max() <= 3
 
 
 def test_transparency_is_laid_on_white() -> None:
@@ -80,8 +80,8 @@ def test_transparency_is_laid_on_white() -> None:
     expected = PIXELS * weight + 255 * (1 - weight)
     for source in (saved(rgba, "PNG"), rgba, rgba.convert("RGBa")):
         assert np.abs(pixels(source) - expected).max() <= 1.01
-    grey = np.asarray(PICTURE.convert("L")).astype(float)
-    grey_alpha = Image.merge("LA", (PICTURE.convert("L"), Image.fromarray(alpha)))
+    grey = np.asarray(IMAGE.convert("L")).astype(float)
+    grey_alpha = Image.merge("LA", (IMAGE.convert("L"), Image.fromarray(alpha)))
     expected = grey * weight[:, :, 0] + 255 * (1 - weight[:, :, 0])
     for source in (saved(grey_alpha, "PNG"), grey_alpha):
         assert np.abs(pixels(source, "L") - expected).max() <= 1.01
@@ -98,7 +98,7 @@ def test_palette_transparency_is_laid_on_white() -> None:
 
 
 def test_a_transparent_colour_is_white() -> None:
-    rgb = saved(PICTURE, "PNG", transparency=(200, 40, 10))
+    rgb = saved(IMAGE, "PNG", transparency=(200, 40, 10))
     expected = PIXELS.copy()
     expected[:8, :8] = 255
     np.testing.assert_array_equal(pixels(rgb), expected)
@@ -109,7 +109,7 @@ def test_a_transparent_colour_is_white() -> None:
 
 
 def test_cmyk_is_seen_in_its_colours() -> None:
-    cmyk = PICTURE.convert("CMYK")
+    cmyk = IMAGE.convert("CMYK")
     np.testing.assert_array_equal(pixels(cmyk), PIXELS)
     np.testing.assert_array_equal(pixels(saved(cmyk, "TIFF")), PIXELS)
     jpeg = saved(cmyk, "JPEG", quality=100, subsampling=0)
@@ -117,7 +117,7 @@ def test_cmyk_is_seen_in_its_colours() -> None:
     assert np.abs(pixels(jpeg) - PIXELS).max() <= 4
 
 
-def test_bilevel_pictures_are_black_and_white() -> None:
+def test_bilevel_images_are_black_and_white() -> None:
     bilevel = Image.fromarray(np.array([[0, 255, 0, 255]], np.uint8)).convert("1")
     for source in (bilevel, saved(bilevel, "PNG"), saved(bilevel, "TIFF", compression="group4")):
         assert pixels(source, "L").tolist() == [[0, 255, 0, 255]]
@@ -147,7 +147,7 @@ def test_integers_of_unknown_range_are_refused(values: list[int]) -> None:
         decode(Image.fromarray(np.array([values], np.int32)))
 
 
-def test_float_pictures_are_zero_to_one_or_zero_to_255() -> None:
+def test_float_images_are_zero_to_one_or_zero_to_255() -> None:
     for values in ([0.0, 0.5, 1.0], [0.0, 127.6, 255.0]):
         image = Image.fromarray(np.array([values], np.float32))
         for source in (image, saved(image, "TIFF")):
@@ -159,9 +159,9 @@ def test_float_pictures_are_zero_to_one_or_zero_to_255() -> None:
 
 def test_other_colour_spaces_are_converted() -> None:
     for mode in ("HSV", "YCbCr", "RGBX"):
-        assert np.abs(pixels(PICTURE.convert(mode)) - PIXELS).max() <= 4
+        assert np.abs(pixels(IMAGE.convert(mode)) - PIXELS).max() <= 4
     profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
-    pale = Image.blend(PICTURE, Image.new("RGB", PICTURE.size, "grey"), 0.5)  # 8-bit Lab is coarse where sRGB ends
+    pale = Image.blend(IMAGE, Image.new("RGB", IMAGE.size, "grey"), 0.5)  # 8-bit Lab is coarse where sRGB ends
     lab = ImageCms.applyTransform(pale, ImageCms.buildTransform(*profiles, "RGB", "LAB"))
     for source in (lab, saved(lab, "TIFF")):
         assert np.abs(pixels(source) - np.asarray(pale)).max() <= 4
@@ -180,17 +180,17 @@ def test_an_animation_gives_its_first_frame(file_format: str) -> None:
     assert opened.tell() == 2
 
 
-def test_the_callers_picture_is_left_alone() -> None:
+def test_the_callers_image_is_left_alone() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    image = Image.open(io.BytesIO(saved(PICTURE.convert("RGBA"), "PNG", exif=exif.tobytes())))
+    image = Image.open(io.BytesIO(saved(IMAGE.convert("RGBA"), "PNG", exif=exif.tobytes())))
     decode(image)
-    assert (image.mode, image.size, image.getexif()[0x0112]) == ("RGBA", PICTURE.size, 6)
+    assert (image.mode, image.size, image.getexif()[0x0112]) == ("RGBA", IMAGE.size, 6)
     array = PIXELS.copy()
     decode(array).putpixel((0, 0), (1, 2, 3))
     np.testing.assert_array_equal(array, PIXELS)
-    grey, picture = Image.fromarray(array[:, :, 0]), PICTURE.copy()
+    grey, image = Image.fromarray(array[:, :, 0]), IMAGE.copy()
     decode(grey, "L").putpixel((0, 0), 3)
-    decode(picture).putpixel((0, 0), (1, 2, 3))
+    decode(image).putpixel((0, 0), (1, 2, 3))
     np.testing.assert_array_equal(np.asarray(grey), PIXELS[:, :, 0])
-    np.testing.assert_array_equal(np.asarray(picture), PIXELS)
+    np.testing.assert_array_equal(np.asarray(image), PIXELS)

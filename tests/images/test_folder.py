@@ -9,6 +9,7 @@ from PIL import Image
 
 from vitlib.images import ImageError, ImageFolder, Preprocess, Sample, TrainTransform, collate, load_batches
 from vitlib.images.decode import decode
+from vitlib.training import EpochSampler
 
 
 def noisy(image, rng):
@@ -59,8 +60,45 @@ def test_augmentation_depends_on_seed_and_draw_alone(folder):
         dataset[0, 1]
     assert not np.array_equal(dataset[2, 8].image, expected)
     assert not np.array_equal(ImageFolder(folder, noisy, seed=4)[2, 9].image, expected)
-    np.testing.assert_array_equal(dataset[2].image, dataset[2, 2].image)
-    np.testing.assert_array_equal(dataset[-2].image, dataset[2, 2].image)
+    np.testing.assert_array_equal(dataset[-2, 9].image, expected)
+
+
+def seen_by(loader, epochs=3):
+    """The images of some epochs, as bytes."""
+    return [image.tobytes() for _ in range(epochs) for batch in loader for image in batch[0].numpy()]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("sampled", [False, True])
+def test_an_image_is_augmented_otherwise_at_each_visit(folder, workers, sampled):
+    dataset = ImageFolder(folder, noisy)
+    options = {"batch_sampler": EpochSampler(4, 2)} if sampled else {"batch_size": 2}
+    seen = seen_by(paddle.io.DataLoader(dataset, collate_fn=collate, num_workers=workers, **options))
+    assert len(set(seen)) == len(seen) == 12
+    gc.collect()  # of the loader, lest a forked worker of the next waits for its threads (Paddle 3.0)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_transform_alone_is_that_of_any_data_set_and_repeatable_by_a_seed(folder, workers):
+    class Images(paddle.io.Dataset):
+        def __init__(self, transform):
+            super().__init__()
+            self.transform = transform
+
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, index):
+            return self.transform(Image.new("RGB", (32, 32), (10 * index, 90, 0))), index
+
+    dataset = Images(TrainTransform(16, auto_augment="rand-m9-mstd0.5-inc1", erasing=1.0))
+    runs = []
+    for seed in (1, 1, 2):
+        np.random.seed(seed)
+        runs.append(seen_by(paddle.io.DataLoader(dataset, batch_size=2, num_workers=workers)))
+        gc.collect()
+    assert runs[0] == runs[1] != runs[2]
+    assert len(set(runs[0])) == 12
 
 
 @pytest.mark.parametrize("mean", [(0.5,), (0.5,) * 3])
@@ -72,7 +110,7 @@ def test_preprocess_gives_what_it_gives_for_the_path(folder, mean):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_a_picture_with_an_orientation_tag_is_turned_once(tmp_path, mode):
+def test_an_image_with_an_orientation_tag_is_turned_once(tmp_path, mode):
     """Orientation 6: what was stored as the top row is seen as the right column."""
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -130,7 +168,7 @@ def test_positions_are_whole_numbers(folder, key):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_loaders_skip_and_name_what_is_unreadable(broken, workers):
-    (broken / "dog/1.png").write_text("no picture")
+    (broken / "dog/1.png").write_text("no image")
     dataset = ImageFolder(broken, noisy, seed=1)
     keys = [[(0, 7), (1, 8), (2, 9)], [(1, 10), (4, 11)], [(3, 12)]]
     for loader in (
@@ -164,7 +202,7 @@ def test_loaders_raise_when_told_so(broken, workers):
         dataset[1]
 
 
-def test_errors_of_a_transform_are_not_taken_for_unreadable_pictures(folder):
+def test_errors_of_a_transform_are_not_taken_for_unreadable_images(folder):
     def wrong(image, rng):
         raise ImageError("a mistake")
 

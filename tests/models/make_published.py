@@ -19,9 +19,9 @@ FIELDS = ("num_classes", "mean", "std", "crop_pct", "crop_mode", "interpolation"
 
 
 def presets() -> list[str]:
-    """The keys of ARCHITECTURES, read without importing vitlib, which would import Paddle."""
-    tree = ast.parse((HERE / "../../vitlib/models/presets.py").read_text())
-    table = next(n for n in tree.body if isinstance(n, ast.AnnAssign) and n.target.id == "ARCHITECTURES")
+    """The keys of PRESETS, read without importing vitlib, which would import Paddle."""
+    tree = ast.parse((HERE / "../../vitlib/models/preset_table.py").read_text())
+    table = next(n for n in tree.body if isinstance(n, ast.AnnAssign) and n.target.id == "PRESETS")
     return [key.value for key in table.value.keys]
 
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import refused
 
 import vitlib
-from vitlib.models.presets import ARCHITECTURES
+from vitlib.models.preset_table import PRESETS
 
 # Parameters with 1,000 classes, and GMACs of one image (convolution, linear layers, the two products of attention), as
 # the papers, timm's results tables and facebook's DeiT give them; None where no figure is published.
@@ -219,11 +219,44 @@ def test_drop_path_is_linear_over_the_blocks_and_constant_in_deit_iii():
 def test_list_models_takes_patterns_and_sorts():
     names = vitlib.list_models()
     assert names == sorted(names)
-    assert len(names) == len(ARCHITECTURES) == len(set(names))
+    assert len(names) == len(PRESETS) == len(set(names))
     assert vitlib.list_models("deit*") == [name for name in names if name.startswith("deit")]
     assert vitlib.list_models("*_384") == [name for name in names if name.endswith("_384")]
     assert vitlib.list_models("vit_tiny_patch16_224") == ["vit_tiny_patch16_224"]
     assert vitlib.list_models("resnet*") == []
+
+
+def test_list_models_takes_several_patterns_exclusions_and_the_papers_names_as_timm_does():
+    names = vitlib.list_models()
+    assert vitlib.list_models(["vit*", "deit_*"]) == [name for name in names if not name.startswith("deit3")]
+    assert vitlib.list_models("*_384", exclude_filters="deit*") == [
+        name for name in names if name.endswith("_384") and not name.startswith("deit")
+    ]
+    assert vitlib.list_models("deit*", exclude_filters=["*distilled*", "deit3*"]) == [
+        "deit_base_patch16_224",
+        "deit_base_patch16_384",
+        "deit_small_patch16_224",
+        "deit_tiny_patch16_224",
+    ]
+    assert vitlib.list_models("ViT-B*") == [name for name in names if name.startswith("vit_base") and "gap" not in name]
+    assert vitlib.list_models("DeiT-III-S*") == ["deit3_small_patch16_224", "deit3_small_patch16_384"]
+    assert vitlib.list_models("ViT-L/16") == ["vit_large_patch16_224"]
+    assert vitlib.list_models(exclude_filters=["ViT-*", "DeiT-*"]) == [name for name in names if "gap" in name]
+    assert vitlib.list_models([]) == []
+
+
+def test_list_models_gives_those_with_weights_by_their_tags():
+    without = {"vit_small_patch16_gap_224", "vit_base_patch16_gap_224", "vit_huge_patch14_518"}
+    tagged = vitlib.list_models(pretrained=True)
+    assert tagged == vitlib.list_models(tags=True)
+    assert {name.partition(".")[0] for name in tagged} == set(vitlib.list_models()) - without
+    assert vitlib.list_models(pretrained=True, tags=False) == sorted(set(vitlib.list_models()) - without)
+    assert vitlib.list_models("ViT-Ti*", pretrained=True) == [
+        "vit_tiny_patch16_224.augreg_in21k",
+        "vit_tiny_patch16_224.augreg_in21k_ft_in1k",
+        "vit_tiny_patch16_384.augreg_in21k_ft_in1k",
+    ]
+    assert vitlib.list_models("*.sam_in1k", tags=True, exclude_filters="ViT-B/32*") == ["vit_base_patch16_224.sam_in1k"]
 
 
 def test_every_tagged_name_is_a_preset():

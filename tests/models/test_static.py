@@ -1,16 +1,19 @@
 """Traced models compute the same, train every parameter, and leave sizes open where they should."""
 
 import copy
+import pickle
+import warnings
 
 import numpy as np
 import paddle
 import pytest
-from conftest import difference
+from conftest import TINY, difference
 from paddle.static import InputSpec
 
 import vitlib
 
 SMALL = {"depth": 1}
+TINY = {name: value for name, value in TINY.items() if name != "depth"}
 BOTH = pytest.mark.parametrize("cls", [vitlib.VisionTransformer, vitlib.DeiT])
 
 
@@ -154,3 +157,71 @@ def test_overridden_attention_is_traced_too(tiny, images, tmp_path):
     model = tiny(Net, **SMALL)
     loaded = save_and_load(model, tmp_path, [None, 3, 32, 32])
     assert difference(loaded(images()), model(images())) < 1e-5
+
+
+def from_file(tmp_path):
+    vitlib.VisionTransformer(**TINY, **SMALL).save_pretrained(tmp_path / "saved")
+    return vitlib.from_pretrained(tmp_path / "saved")
+
+
+def with_a_fresh_head(tmp_path):
+    with paddle.LazyGuard():
+        model = vitlib.VisionTransformer(**TINY, **SMALL)
+        model.reset_head(5)
+    for parameter in model.parameters():
+        parameter.initialize()
+    return model
+
+
+def reset_after_loading(tmp_path):
+    model = from_file(tmp_path)
+    model.reset_head(5)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "way"),
+    [
+        (from_file, "jit.save"),
+        (from_file, "to_static"),
+        (from_file, "to_static, full graph"),
+        (from_file, "Model.save"),
+        (with_a_fresh_head, "jit.save"),
+        (reset_after_loading, "jit.save"),
+        (lambda path: copy.deepcopy(from_file(path)), "jit.save"),
+        (lambda path: pickle.loads(pickle.dumps(from_file(path))), "to_static, full graph"),
+    ],
+    ids=["", "to_static", "full graph", "Model.save", "LazyGuard", "reset_head", "deepcopy", "pickle"],
+)
+def test_a_filled_model_is_traced_before_it_was_called_once(images, make, way, tmp_path):
+    model = make(tmp_path)
+    model.eval()
+    x, path = images(), str(tmp_path / "traced")
+    spec = [InputSpec([None, 3, 32, 32], "float32", "image")]
+    if way == "jit.save":
+        paddle.jit.save(model, path, input_spec=spec)
+        found = paddle.jit.load(path)(x)
+    elif way == "Model.save":
+        paddle.Model(model, inputs=spec).save(path, training=False)
+        found = paddle.jit.load(path)(x)
+    else:
+        found = paddle.jit.to_static(copy.deepcopy(model), full_graph="full" in way)(x)
+    assert difference(found, model(x)) < 1e-5
+
+
+@pytest.mark.parametrize("way", ["jit.save", "to_static"])
+def test_a_deit_that_is_traced_in_training_mode_says_so(tiny, images, way, tmp_path):
+    model = tiny(vitlib.DeiT, **SMALL)
+
+    def trace(model):
+        if way == "jit.save":
+            return save_and_load(model, tmp_path, [None, 3, 32, 32])
+        return paddle.jit.to_static(model, full_graph=True)(images())
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        warnings.filterwarnings("ignore", "Tensor do not have 'place'")
+        trace(copy.deepcopy(model))
+    model.train()
+    with pytest.warns(UserWarning, match=r"training mode.*model\.eval\(\)"):
+        trace(model)

@@ -1,5 +1,7 @@
-"""What a VisionTransformer does beside computing the original's numbers: sizes, features, heads, freezing, memory."""
+"""A VisionTransformer beside the numbers of the original: sizes, features, heads, freezing, memory."""
 
+import copy
+import dataclasses
 import subprocess
 import sys
 
@@ -573,28 +575,6 @@ def test_preprocessing_can_be_replaced_and_follows_the_size(tiny):
     assert model.preprocess.size == 64
 
 
-@pytest.mark.parametrize("cls", [vitlib.VisionTransformer, vitlib.DeiT])
-def test_paddles_high_level_fit_trains_the_models_when_told_their_input(cls, tiny):
-    """`paddle.Model` fills every argument of forward from the data; without a spec it takes the labels for a mask."""
-
-    class Loss(paddle.nn.Layer):
-        def forward(self, *outputs_and_labels):
-            *outputs, labels = outputs_and_labels
-            return sum(paddle.nn.functional.cross_entropy(logits, labels) for logits in outputs)
-
-    net = tiny(cls)
-    before = net.head.weight.numpy()
-    data = paddle.io.TensorDataset([paddle.randn([4, 3, 32, 32]), paddle.arange(4)])
-    untold = paddle.Model(net)
-    untold.prepare(paddle.optimizer.SGD(0.1, parameters=net.parameters()), Loss())
-    with pytest.raises(TypeError, match="InputSpec"):
-        untold.fit(data, batch_size=2, epochs=1, verbose=0)
-    model = paddle.Model(net, inputs=[paddle.static.InputSpec([None, 3, 32, 32], "float32", "x")])
-    model.prepare(paddle.optimizer.SGD(0.1, parameters=net.parameters()), Loss())
-    model.fit(data, batch_size=2, epochs=1, verbose=0)
-    assert np.abs(net.head.weight.numpy() - before).max() > 0
-
-
 def test_patch_dropout_trains_in_traced_models_of_several_widths_and_batches():
     for width in (8, 16, 24):
         model = vitlib.VisionTransformer(
@@ -613,3 +593,94 @@ def test_masks_that_cannot_be_masks_are_refused_by_a_sentence(tiny, images):
             tiny()(images(), mask=mask)
     mask = paddle.zeros([17, 17], "float64")
     assert difference(tiny()(images(), mask=mask), tiny()(images())) < 1e-5
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16", "uint8", "int64"])
+def test_images_of_another_type_are_refused_with_the_way_out(tiny, images, dtype):
+    model = tiny()
+    for call in (model, model.forward_features, model.intermediates):
+        with refused(TypeError, dtype, ".astype('float32')"):
+            call(images().astype(dtype))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
+def test_models_of_another_type_refuse_float32_images_with_the_way_out(tiny, images, dtype):
+    model = tiny()
+    model.to(dtype=dtype)
+    with refused(TypeError, "float32", f".astype('{dtype}')", "model.to(dtype=...)"):
+        model(images())
+
+
+def test_the_size_of_a_half_precision_model_can_be_changed_on_a_cpu(tiny):
+    for dtype in ("float16", "bfloat16"):
+        full, half = tiny(), tiny()
+        half.to(dtype=dtype)
+        full.pos_embed.set_value(half.pos_embed.astype("float32"))
+        for model in (full, half):
+            model.set_image_size((48, 64))
+        assert str(half.pos_embed.dtype) == f"paddle.{dtype}"
+        assert difference(half.pos_embed.astype("float32"), full.pos_embed.astype(dtype).astype("float32")) == 0
+
+
+def test_the_width_of_the_heads_input_has_timms_name(tiny, images):
+    assert tiny().num_features == 48
+    assert tiny(pre_logits=20).num_features == 20
+    for options in ({}, {"pre_logits": 20}, AVERAGE):
+        model = tiny(**options)
+        features = model.forward_head(model.forward_features(images()), pre_logits=True)
+        assert features.shape == [2, model.num_features]
+        assert difference(model.head(features), model(images())) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("forward_intermediates", "intermediates"),
+        ("get_intermediate_layers", "intermediates"),
+        ("reset_classifier", "reset_head"),
+        ("set_input_size", "set_image_size"),
+        ("set_grad_checkpointing", "set_recompute"),
+        ("get_last_selfattention", "attention_maps"),
+        ("num_classes", "config.num_classes"),
+        ("default_cfg", "preprocess"),
+    ],
+)
+def test_names_of_other_libraries_lead_to_those_here(tiny, name, way):
+    model = tiny()
+    with refused(AttributeError, repr(name), way):
+        getattr(model, name)
+    assert not hasattr(model, name)
+    with refused(AttributeError, "nonsense"):
+        model.nonsense  # noqa: B018
+
+
+@dataclasses.dataclass(frozen=True)
+class ScaleConfig(vitlib.ViTConfig):
+    scale: float = 2.0
+
+
+class Scaled(vitlib.VisionTransformer):
+    config_class = ScaleConfig
+
+    def forward_head(self, tokens, pre_logits=False):
+        return self.config.scale * super().forward_head(tokens, pre_logits)
+
+
+class ScaledDeiT(vitlib.DeiT):
+    config_class = ScaleConfig
+
+
+def test_a_model_takes_a_config_of_its_own_class(images):
+    plain, model = vitlib.VisionTransformer(**TINY), Scaled(**TINY, scale=3.0)
+    model.set_state_dict(plain.state_dict())
+    assert difference(model(images()), 3 * plain(images())) < 1e-5
+    from_preset = Scaled(vitlib.ViTConfig(**TINY), depth=2)
+    assert type(from_preset.config) is ScaleConfig
+    assert (from_preset.config.depth, from_preset.config.scale) == (2, 2.0)
+    assert Scaled(model.config, depth=1).config == model.config.replace(depth=1)
+    assert ScaledDeiT(scale=4.0, **TINY).config == ScaleConfig(scale=4.0, distillation_token=True, **TINY)
+    assert copy.deepcopy(model).config == model.config
+    with refused(TypeError, "ScaleConfig", "'scal'", "did you mean 'scale'"):
+        Scaled(**TINY, scal=3.0)
+    with refused(TypeError, "ViTConfig", "'scale'"):
+        vitlib.VisionTransformer(**TINY, scale=3.0)

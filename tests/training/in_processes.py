@@ -96,20 +96,20 @@ def all_processes_stop_at_a_loss_of_one_that_is_not_finite(rank: int, size: int,
 def evaluation_is_that_of_one_process(rank: int, size: int, folder: Path) -> None:
     """For every remainder, and where a process has no part at all."""
     for count in (1, 8, 9, 15):
-        pictures = paddle.randn([count, 3, 16, 16], "float32") if rank == 0 else paddle.zeros([count, 3, 16, 16])
-        paddle.distributed.all_reduce(pictures)
+        images = paddle.randn([count, 3, 16, 16], "float32") if rank == 0 else paddle.zeros([count, 3, 16, 16])
+        paddle.distributed.all_reduce(images)
         labels, model = paddle.arange(count) % 3, deit()
 
-        def batches(sampler, pictures=pictures, labels=labels):
+        def batches(sampler, images=images, labels=labels):
             for keys in sampler:
                 indices = paddle.to_tensor([index for index, _ in keys])
-                yield pictures[indices], labels[indices], indices, []
+                yield images[indices], labels[indices], indices, []
 
         share = EpochSampler(count, BATCH, shuffle=False, drop_last=False, rank=rank, world_size=size)
         found = evaluate(paddle.DataParallel(model), batches(share), count)
         assert model.training
         model.eval()
-        expected = (model(pictures).argmax(-1), paddle.nn.functional.cross_entropy(model(pictures), labels))
+        expected = (model(images).argmax(-1), paddle.nn.functional.cross_entropy(model(images), labels))
         assert (found.labels == labels.numpy()).all()
         assert (found.predictions["model"] == expected[0].numpy()).all()
         assert found.loss == pytest.approx(float(expected[1]), rel=1e-5)
@@ -139,15 +139,15 @@ def mixing_pairs_what_one_process_pairs(rank: int, size: int, folder: Path) -> N
         assert all((ours == theirs[place]).all() for theirs, ours in zip(*mixed, strict=True))
 
 
-def unreadable_pictures_of_one_process_are_counted_by_all(rank: int, size: int, folder: Path) -> None:
+def unreadable_images_of_one_process_are_counted_by_all(rank: int, size: int, folder: Path) -> None:
     order = EpochSampler(24, BATCH, rank=0, world_size=size)
     broken = [index for batch in order for index, _ in batch[:2]]  # half of each batch of the first process
     if rank == 0:
         for number in range(24):
-            path = folder / "pictures" / "abc"[number % 3] / f"{number:02d}.png"
+            path = folder / "images" / "abc"[number % 3] / f"{number:02d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (16, 16), (number, 0, 0)).save(path)
-        for path, _ in [ImageFolder(folder / "pictures").samples[index] for index in broken]:
+        for path, _ in [ImageFolder(folder / "images").samples[index] for index in broken]:
             Path(path).write_bytes(b"nothing")
     paddle.distributed.barrier()
     model = deit()
@@ -155,10 +155,10 @@ def unreadable_pictures_of_one_process_are_counted_by_all(rank: int, size: int, 
     sampler = EpochSampler(24, BATCH, rank=rank, world_size=size)
     run = Run(folder / "run", {}, ["a", "b", "c"])
     run.start(step, sampler, epochs=1)
-    dataset = ImageFolder(folder / "pictures", preprocess=model.preprocess)
+    dataset = ImageFolder(folder / "images", preprocess=model.preprocess)
     for images, labels, _, _ in run.batches(load_batches(dataset, sampler)):
         run.log.step(step(images, labels), 0, len(labels))
-    run.end_epoch({})
+    run.end_epoch(dict)
     assert run.log.rows[0]["unreadable"] == len(broken)
     assert step.num_steps == len(sampler)
     paddle.distributed.barrier()  # the first has saved
@@ -188,7 +188,7 @@ def main() -> None:
         evaluation_is_that_of_one_process,
         statistics_of_batch_norm_become_the_mean_of_all,
         mixing_pairs_what_one_process_pairs,
-        unreadable_pictures_of_one_process_are_counted_by_all,
+        unreadable_images_of_one_process_are_counted_by_all,
         processes_that_see_other_checkpoints_do_not_go_on,
     ):
         check(rank, size, Path(sys.argv[1]))

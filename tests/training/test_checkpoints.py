@@ -160,7 +160,7 @@ def test_a_renamed_checkpoint_is_passed_over(checkpoints):
 def test_a_file_of_that_name_with_other_contents_is_passed_over(checkpoints, content):
     checkpoints.save(1, STATE)
     state_file.write_state(checkpoints.directory / "step-00000009.safetensors", content)
-    with pytest.warns(UserWarning, match=r"step-00000009\.safetensors holds something else"):
+    with pytest.warns(UserWarning, match=r"step-00000009\.safetensors was not written by"):
         assert checkpoints.latest()[0] == 1
 
 

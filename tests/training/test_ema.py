@@ -1,6 +1,9 @@
 """The average of the weights: its recurrence, its names, and how a model borrows it."""
 
 import copy
+import gc
+import pathlib
+import resource
 
 import numpy as np
 import paddle
@@ -174,3 +177,23 @@ def test_what_cannot_work_is_refused(tiny):
         empty = vitlib.VisionTransformer(img_size=32, patch_size=8, embed_dim=8, depth=1, num_heads=1)
     with refused(ValueError, "LazyGuard"):
         ExponentialMovingAverage(empty)
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/statm").exists(), reason="reads the memory of the process from Linux")
+@pytest.mark.parametrize("warmup", [False, True])
+def test_memory_stays_flat_over_two_thousand_updates(warmup):
+    layers = paddle.nn.LayerList([paddle.nn.Linear(4, 4) for _ in range(20)])  # 40 tensors
+    ema = ExponentialMovingAverage(layers, 0.999, warmup=warmup)
+
+    def pages():
+        gc.collect()
+        return int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+
+    def update(times):
+        for _ in range(times):
+            ema.update()
+
+    update(200)
+    before = pages()
+    update(2000)
+    assert (pages() - before) * resource.getpagesize() < 40 * 2000 * 10  # bytes for each tensor and update

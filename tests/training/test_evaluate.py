@@ -28,10 +28,10 @@ def batches(*groups, unreadable=()):
         indices = np.array(group)
         yield paddle.to_tensor(LOGITS[indices]), paddle.to_tensor(LABELS[indices]), paddle.to_tensor(indices), []
     for index in unreadable:
-        yield None, None, paddle.to_tensor([index]), [f"picture {index} is broken"]
+        yield None, None, paddle.to_tensor([index]), [f"image {index} is broken"]
 
 
-def test_loss_and_accuracy_are_means_over_pictures_however_they_are_batched():
+def test_loss_and_accuracy_are_means_over_images_however_they_are_batched():
     log_softmax = LOGITS - np.log(np.exp(LOGITS).sum(1, keepdims=True))
     loss = -log_softmax[np.arange(5), LABELS].mean()
     for groups in ([[0, 1, 2, 3, 4]], [[4, 1], [0], [3, 2]]):
@@ -43,16 +43,16 @@ def test_loss_and_accuracy_are_means_over_pictures_however_they_are_batched():
         assert found.correct().tolist() == [True, False, True, True, False]
 
 
-def test_pictures_that_were_not_seen_count_neither_as_right_nor_as_wrong():
+def test_images_that_were_not_seen_count_neither_as_right_nor_as_wrong():
     found = evaluate(Says(), batches([0, 1], [2], unreadable=[3, 4]), 5)
     assert found.accuracy == pytest.approx(100 * 2 / 3)
     assert found.labels.tolist() == [0, 2, 2, -1, -1]
     assert found.correct().tolist() == [True, False, True, False, False]
-    assert found.unreadable == ["picture 3 is broken", "picture 4 is broken"]
+    assert found.unreadable == ["image 3 is broken", "image 4 is broken"]
 
 
-def test_no_picture_at_all_is_an_error_that_gives_a_reason():
-    with refused(ValueError, "none of 5", "picture 2 is broken"):
+def test_no_image_at_all_is_an_error_that_gives_a_reason():
+    with refused(ValueError, "none of 5", "image 2 is broken"):
         evaluate(Says(), batches(unreadable=[2]), 5)
 
 
@@ -84,3 +84,10 @@ def test_of_a_deit_both_heads_and_their_mean_are_measured(tiny, images):
     assert found.predictions["class_head"].tolist() == class_head.argmax(1).tolist()
     assert found.predictions["distillation_head"].tolist() == distillation_head.argmax(1).tolist()
     assert found.accuracy_of("class_head") == pytest.approx(100 * (class_head.argmax(1) == labels.numpy()).mean())
+
+
+def test_labels_that_the_model_has_no_classes_for_are_refused(tiny, images):
+    model = tiny(num_classes=3)
+    batch = (images(batch=4), paddle.arange(4), paddle.arange(4), [])
+    with refused(ValueError, "labels from 0 to 3", "the model has 3 classes", "reset_head"):
+        evaluate(model, [batch], 4)

@@ -13,6 +13,7 @@ import pytest
 from conftest import difference, refused
 
 import vitlib
+from vitlib.images import Mixup
 from vitlib.training import BinaryCrossEntropy, DistillationLoss, SoftTargetCrossEntropy
 
 REFERENCES = np.load(pathlib.Path(__file__).parent / "references" / "losses.npz")
@@ -184,7 +185,7 @@ def test_half_precision_logits_are_computed_in_single_precision():
         ({"kind": "Hard"}, ("'Hard'", "'hard'")),
         ({"alpha": 1.5}, ("alpha=1.5", "[0, 1]")),
         ({"alpha": float("nan")}, ("alpha=nan",)),
-        ({"temperature": 0}, ("temperature=0", "above 0")),
+        ({"temperature": 0}, ("temperature=0", "(0, 1e6]")),
         ({"temperature": float("nan")}, ("temperature=nan",)),
         ({"reduction": "mean"}, ("'mean'", "'batchmean'", "'original'")),
         ({"label_smoothing": -0.1}, ("label_smoothing=-0.1",)),
@@ -208,7 +209,7 @@ def test_tensors_that_do_not_fit_are_refused():
         for shape in ([4, 5], [1, 6], [8, 6], [4], [6]):
             with refused(ValueError, f"soft targets have shape {shape}", "logits [4, 6]"):
                 loss(logits, paddle.rand(shape))
-        for shape in ([2, 2], [1], [1, 1], [8], [4, 6]):
+        for shape in ([2, 2], [1], [1, 1], [8], [4, 5]):
             with refused(ValueError, f"integer labels have shape {shape}", "logits [4, 6]"):
                 loss(logits, paddle.ones(shape, "int64"))
 
@@ -216,9 +217,83 @@ def test_tensors_that_do_not_fit_are_refused():
 @pytest.mark.skipif(paddle.get_device() != "cpu", reason="on accelerators looking at labels would cost time")
 @pytest.mark.parametrize("label", [-1, 6])
 def test_class_indices_that_no_class_has_are_refused_on_the_cpu(label):
-    for loss in (SoftTargetCrossEntropy(), BinaryCrossEntropy()):
-        with refused(ValueError, str(label)):
+    low, high = min(0, label), max(0, label)
+    for loss in (SoftTargetCrossEntropy(), BinaryCrossEntropy(), DistillationLoss("none")):
+        with refused(ValueError, f"labels from {low} to {high}", "expected 0 to 5 for num_classes=6"):
             loss(paddle.randn([2, 6]), paddle.to_tensor([0, label]))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "int32", "int64", "bool"])
+@pytest.mark.parametrize("array", [np.array, paddle.to_tensor])
+def test_class_indices_may_be_integers_of_any_size_or_booleans_and_arrays(dtype, array):
+    logits, labels = paddle.randn([3, 4]), np.array([0, 1, 1])
+    for loss in (SoftTargetCrossEntropy(0.1), BinaryCrossEntropy(0.1)):
+        expected = loss(logits, paddle.to_tensor(labels))
+        assert difference(loss(logits, array(labels.astype(dtype))), expected) == 0
+        assert difference(loss(logits, array(labels.astype(dtype)[:, None])), expected) == 0
+
+
+def test_targets_of_mixup_are_taken_as_the_arrays_that_it_gives():
+    _, targets = Mixup(6)(np.zeros((4, 3, 8, 8), "float32"), np.arange(4), np.random.default_rng(0))
+    logits, teacher = paddle.randn([4, 6]), paddle.randn([4, 6])
+    for loss in (SoftTargetCrossEntropy(), BinaryCrossEntropy()):
+        assert difference(loss(logits, targets), loss(logits, paddle.to_tensor(targets))) == 0
+    expected = DistillationLoss()(logits, paddle.to_tensor(targets), teacher)
+    assert difference(DistillationLoss()(logits, targets, teacher), expected) == 0
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "bool"])
+def test_several_classes_are_present_for_sigmoids_and_refused_for_a_softmax(dtype):
+    logits, several = paddle.randn([2, 4]), np.array([[1, 0, 1, 0], [0, 0, 0, 1]])
+    expected = F.binary_cross_entropy_with_logits(logits, paddle.to_tensor(several, dtype="float32"))
+    assert difference(BinaryCrossEntropy(0.1)(logits, paddle.to_tensor(several.astype(dtype))), expected) < 1e-6
+    with refused(ValueError, "[2, 4]", dtype, "from 1 to 2 of 4 classes", "BinaryCrossEntropy"):
+        SoftTargetCrossEntropy()(logits, paddle.to_tensor(several.astype(dtype)))
+    one = paddle.to_tensor(np.eye(4)[[2, 0]].astype(dtype))
+    assert difference(SoftTargetCrossEntropy()(logits, one), F.cross_entropy(logits, paddle.to_tensor([2, 0]))) < 1e-6
+
+
+def test_labels_per_class_are_0_or_1():
+    with refused(ValueError, "between 0 and 2", "0 and 1 for each class"):
+        BinaryCrossEntropy()(paddle.randn([1, 3]), paddle.to_tensor([[2, 0, 1]]))
+    with refused(ValueError, "between -1 and 2", "0 and 1 for each class"):
+        SoftTargetCrossEntropy()(paddle.randn([1, 3]), paddle.to_tensor([[2, 0, -1]]))
+
+
+@pytest.mark.parametrize("shape", [[4], [4, 1]])
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "bool", "float32"])
+def test_one_logit_is_trained_towards_its_targets_of_0_and_1(shape, dtype):
+    targets = np.array([0, 0, 1, 0])
+    logits = paddle.zeros([4, 1])
+    logits.stop_gradient = False
+    loss = BinaryCrossEntropy(0.0)(logits, paddle.to_tensor(targets.reshape(shape).astype(dtype)))
+    loss.backward()
+    assert float(loss) == pytest.approx(math.log(2))
+    assert np.abs(logits.grad.numpy()[:, 0] - (0.5 - targets) / 4).max() < 1e-7  # of log(1 + exp(x)) - t x at 0
+    if dtype != "float32":
+        smoothed = BinaryCrossEntropy(0.1)(paddle.full([4, 1], 3.0), paddle.to_tensor(targets.astype(dtype)))
+        expected = np.log1p(np.exp(3)) - 3 * (0.9 * targets + 0.05).mean()
+        assert float(smoothed) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_gradient_of_a_sigmoid_is_right_where_logits_are_zero_and_large():
+    for value in (0.0, 50.0, -50.0):
+        logits, targets = paddle.full([2, 3], value), paddle.eye(2, 3)
+        logits.stop_gradient = False
+        BinaryCrossEntropy(sum_classes=True)(logits, targets).backward()
+        expected = (1 / (1 + math.exp(-value)) - np.eye(2, 3)) / 2
+        assert np.abs(logits.grad.numpy() - expected).max() < 1e-7
+
+
+def test_what_one_logit_cannot_learn_is_refused():
+    logits = paddle.zeros([2, 1])
+    for labels in (paddle.to_tensor([0, 0]), paddle.zeros([2, 1])):
+        with refused(ValueError, "over one class", "BinaryCrossEntropy", "num_classes=2"):
+            SoftTargetCrossEntropy()(logits, labels)
+    with refused(ValueError, "labels from 0 to 2", "expected 0 to 1 for a single logit"):
+        BinaryCrossEntropy()(logits, paddle.to_tensor([0, 2]))
+    with refused(ValueError, "one class alone"):
+        DistillationLoss(base=BinaryCrossEntropy())(logits, paddle.to_tensor([0, 1]), logits)
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.2, 0.95])

@@ -6,7 +6,7 @@ import pytest
 from conftest import TINY, refused
 
 import vitlib
-from vitlib.training import param_groups
+from vitlib.training import param_groups, weight_decay_filter
 
 
 def settings(model, groups):
@@ -117,3 +117,37 @@ def test_what_cannot_work_is_refused(tiny):
         param_groups(tiny(), layer_decay=1.5)
     with refused(ValueError, "blocks", "Linear"):
         param_groups(paddle.nn.Linear(2, 2), layer_decay=0.5)
+
+
+def test_without_groups_a_filter_makes_the_same_choice(tiny, images):
+    x, trained = images(), []
+    for grouped in (True, False):
+        model = tiny(vitlib.DeiT)
+        model.train()
+        options = {"parameters": param_groups(model, 0.5, no_weight_decay=["blocks.0.attn.*"])}
+        if not grouped:
+            kept = weight_decay_filter(paddle.DataParallel(model), no_weight_decay=["blocks.0.attn.*"])
+            options = {"parameters": model.parameters(), "weight_decay": 0.5, "apply_decay_param_fun": kept}
+        optimizer = paddle.optimizer.AdamW(0.1, **options)
+        for _ in range(2):
+            sum(head.square().mean() for head in model(x)).backward()
+            optimizer.step()
+            optimizer.clear_grad()
+        trained.append({name: value.numpy() for name, value in model.named_parameters()})
+    assert all((value == trained[1][name]).all() for name, value in trained[0].items())
+
+
+def test_the_filter_works_in_paddles_high_level_fit(tiny):
+    model = tiny()
+    data = paddle.io.TensorDataset([paddle.randn([4, 3, 32, 32]), paddle.arange(4)])
+    high = paddle.Model(model, inputs=[paddle.static.InputSpec([None, 3, 32, 32], "float32", "x")])
+    optimizer = paddle.optimizer.AdamW(
+        1e-2, parameters=model.parameters(), weight_decay=10.0, apply_decay_param_fun=weight_decay_filter(model)
+    )
+    high.prepare(optimizer, paddle.nn.CrossEntropyLoss())
+    before = {name: float(value.abs().mean()) for name, value in model.named_parameters()}
+    high.fit(data, batch_size=4, epochs=10, verbose=0)  # decay alone leaves (1 - 0.1) ** 10 = 0.35 of a weight
+    kept = {name: float(value.abs().mean()) / before[name] for name, value in model.named_parameters()}
+    assert kept["blocks.0.mlp.fc1.weight"] < 0.6
+    assert kept["pos_embed"] > 0.7
+    assert kept["blocks.0.norm1.weight"] > 0.7

@@ -16,8 +16,8 @@ from PIL import Image
 
 import vitlib
 from vitlib.images import ImageFolder
-from vitlib.training import Checkpoints, EpochSampler
-from vitlib.training.state_file import read_state
+from vitlib.training import EpochSampler
+from vitlib.training.state_file import read_state, write_state
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "examples" / "train_deit.py"
@@ -66,15 +66,15 @@ def last_state(directory):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """126 pictures to train on, 7 to validate: an odd number, and less than a batch of two processes."""
+    """126 images to train on, 7 to validate: an odd number, and less than a batch of two processes."""
     rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("data")
     for part, counts in {"train": (42, 42, 42), "validation": (2, 3, 2)}.items():
         for label, count in enumerate(counts):
             (folder / part / "abc"[label]).mkdir(parents=True)
             for number in range(count):
                 pixels = 60 + 50 * label + 40 * rng.standard_normal((20, 20, 3))
-                picture = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-                picture.save(folder / part / "abc"[label] / f"{number:02d}.png")
+                image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+                image.save(folder / part / "abc"[label] / f"{number:02d}.png")
     return folder
 
 
@@ -84,7 +84,8 @@ def options(tmp_path_factory):
     directory = tmp_path_factory.mktemp("teacher")
     paddle.seed(1)
     teacher = vitlib.create_model("vit_tiny_patch16_224", num_classes=3, **NETWORK)
-    Checkpoints(directory / "checkpoints").save(1, {"model": dict(teacher.state_dict()), "ema": None})
+    (directory / "checkpoints").mkdir()
+    write_state(directory / "checkpoints" / "best.safetensors", {"epoch": 1, "model": dict(teacher.state_dict())})
     arguments = {"model": "vit_tiny_patch16_224", "set": NETWORK}
     (directory / "run.json").write_text(json.dumps({"arguments": arguments, "classes": ["a", "b", "c"]}))
     (directory / "result.json").write_text("{}")  # it has finished
@@ -98,7 +99,7 @@ def options(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alone(data, options, tmp_path_factory):
-    """The run of one process: 2 epochs of 10 batches of 12 pictures, 10 steps."""
+    """The run of one process: 2 epochs of 10 batches of 12 images, 10 steps."""
     directory = tmp_path_factory.mktemp("alone")
     code, output = run([SCRIPT, data, *options, "--batch-size", "12", "--output", directory / "run"], directory)
     assert code == 0, output
@@ -140,7 +141,7 @@ def test_two_processes_find_the_metrics_of_one(alone, together):
     one, two = (
         json.loads((directory / "result.json").read_text())["validation"] for directory in (alone, together["run"])
     )
-    assert two["pictures"] == 7
+    assert two["images"] == 7
     assert two["loss"] == pytest.approx(one["loss"], abs=1e-5)
     assert two["right"] == one["right"]
 

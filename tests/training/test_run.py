@@ -12,6 +12,7 @@ from vitlib.training import (
     CheckpointError,
     EpochSampler,
     Evaluation,
+    ExponentialMovingAverage,
     Run,
     RunLog,
     SoftTargetCrossEntropy,
@@ -37,7 +38,7 @@ def make_step(cls=vitlib.VisionTransformer):
 
 
 def batches(sampler, broken=()):
-    """As load_batches gives them; the pictures of an index are always the same, and those of broken ones missing."""
+    """As load_batches gives them; the images of an index are always the same, and those of broken ones missing."""
     for keys in sampler:
         indices = np.array([index for index, _ in keys if index not in broken])
         reasons = [f"'{index}.jpg' is broken" for index, _ in keys if index in broken]
@@ -63,7 +64,7 @@ def train(directory, arguments=(), *, steps=None, epochs=2, broken=(), save_ever
             if step.num_steps == steps:
                 return run
             run.log.step(step(images, labels), 1, len(labels))
-        run.end_epoch({"validation": found()})
+        run.end_epoch(lambda: {"validation": found()})
     return run
 
 
@@ -134,7 +135,7 @@ def test_a_finished_run_names_no_epoch_beyond_the_last(tmp_path, capsys):
     assert "epoch 3" not in said
 
 
-def test_a_batch_without_pictures_stops_processes_that_wait_for_its_gradient(tmp_path, monkeypatch):
+def test_a_batch_without_images_stops_processes_that_wait_for_its_gradient(tmp_path, monkeypatch):
     run = Run(tmp_path, {}, CLASSES)
     run.start(make_step(), EpochSampler(6, 2), epochs=1)
     monkeypatch.setattr("paddle.distributed.get_world_size", lambda: 2)
@@ -154,7 +155,7 @@ def test_a_run_that_goes_on_knows_the_config_of_its_model(tmp_path):
     assert Run(tmp_path, {"lr": 0.001}, CLASSES).config == run.step.model.config
 
 
-def test_a_batch_without_pictures_is_left_out_and_its_pictures_are_named(tmp_path, capsys):
+def test_a_batch_without_images_is_left_out_and_its_images_are_named(tmp_path, capsys):
     order = [[index for index, _ in keys] for keys in EpochSampler(6, 2)]
     run = train(tmp_path, epochs=1, broken=order[1])
     assert run.step.num_steps == 2
@@ -173,48 +174,100 @@ def test_an_accumulation_that_an_epoch_cuts_off_is_dropped(tmp_path):
             step(images, labels)
             run.log.step(1.0, 1, 2)
         assert step.pending == 1
-        run.end_epoch({})
+        run.end_epoch(dict)
         assert step.pending == 0
     assert step.num_steps == 2
 
 
-def test_the_result_says_what_was_right_and_what_could_not_be_read(tmp_path):
-    run = train(tmp_path, epochs=1)
-    evaluation = Evaluation(
-        np.array([0, 1, -1, 2]), {"model": np.array([0, 1, -1, 0])}, 0.25, ["'x.jpg' is no picture"]
-    )
-    text = run.finish({"test": evaluation})
-    assert "test: model 66.7 % of 3 pictures, and 1 that could not be read" in text
-    assert str(tmp_path) in text
-    result = json.loads((tmp_path / "result.json").read_text())
-    assert result["test"]["model"] == pytest.approx(100 * 2 / 3)
-    assert np.unpackbits(np.frombuffer(bytes.fromhex(result["test"]["right"]["model"]), np.uint8))[:4].tolist() == [
-        1, 1, 0, 0,
-    ]  # fmt: skip
-    assert result["test"]["unreadable"] == ["'x.jpg' is no picture"]
-    assert result["parameters"] == sum(p.size for p in run.step.model.parameters())
-    model = vitlib.from_pretrained(tmp_path / "model")
-    assert list(model.labels) == CLASSES
-    assert all((value.numpy() == weights(run)[name]).all() for name, value in model.state_dict().items())
+def scored(directory, scores, *, epochs=None, cls=vitlib.VisionTransformer, ema=None):
+    """A run whose epochs have these (right of 3, loss), and a copy of the weights at the end of each."""
+    run, step, sampler, seen = Run(directory, {}, CLASSES), make_step(cls), EpochSampler(6, 2), []
+    step.ema = ema and ExponentialMovingAverage(step.model, ema)
+    run.start(step, sampler, epochs=epochs or len(scores))
+
+    def evaluate():
+        seen.append(weights(run))
+        right, loss = scores[len(run.log.rows)]
+        return {"validation": Evaluation(found().labels, found(right).predictions, loss), "test": found(3)}
+
+    while run.training:
+        for images, labels, _, _ in run.batches(batches(sampler)):
+            run.log.step(step(images, labels), 1, len(labels))
+        run.end_epoch(evaluate)
+    return run, seen
 
 
-def test_unreadable_pictures_of_all_processes_are_in_the_summary_and_each_process_names_its_own(tmp_path, capsys):
-    run = train(tmp_path, epochs=1)
-    labels = np.array([0, -1, 2, -1, -1])  # one of the three was read by this process
-    text = run.finish({"test": Evaluation(labels, {"model": labels}, 0.5, ["'x.jpg' is no picture"])})
-    assert "of 2 pictures, and 3 that could not be read" in text
-    assert "left out: 'x.jpg' is no picture" in capsys.readouterr().out
+def same(one, other):
+    return all((value == other[name]).all() for name, value in one.items())
 
 
-def test_the_model_of_a_run_is_loaded_from_its_last_checkpoint(tmp_path):
-    model = make_step().model
-    with refused(FileNotFoundError, str(tmp_path), "no checkpoint"):
-        load_run(tmp_path, model)
-    run = train(tmp_path, epochs=1)
-    load_run(tmp_path, model)
-    assert all((value.numpy() == weights(run)[name]).all() for name, value in model.state_dict().items())
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [
+        ([(1, 0.5), (3, 0.9), (2, 0.1)], 2),
+        ([(1, 0.5), (2, 0.3), (2, 0.2), (2, 0.2)], 3),  # of equal accuracies the lower loss, of these the first
+        ([(2, 0.5), (2, float("nan"))], 1),
+    ],
+)
+def test_the_best_epoch_by_the_first_evaluation_is_kept(tmp_path, scores, best):
+    run, seen = scored(tmp_path, scores)
+    saved = {name: value.numpy() for name, value in vitlib.from_pretrained(tmp_path / "model").state_dict().items()}
+    assert same(saved, seen[best - 1])
+    assert list(vitlib.from_pretrained(tmp_path / "model").labels) == CLASSES
+    run.load_best()
+    assert run.best["epoch"] == best
+    assert same(weights(run), seen[best - 1])
+    other = make_step().model
+    assert load_run(tmp_path, other) == best
+    assert same({name: value.numpy() for name, value in other.state_dict().items()}, seen[best - 1])
     with refused(ValueError, str(tmp_path), "names or shapes differ"):
         load_run(tmp_path, make_step(vitlib.DeiT).model)
+
+
+def test_a_run_that_goes_on_knows_its_best_epoch(tmp_path):
+    _, seen = scored(tmp_path, [(3, 0.5)])
+    run, _ = scored(tmp_path, [(3, 0.5), (2, 0.1), (1, 0.1)], epochs=3)
+    run.load_best()
+    assert run.best["epoch"] == 1
+    assert same(weights(run), seen[0])
+
+
+def test_averaged_weights_are_those_that_are_evaluated_and_kept(tmp_path):
+    run, seen = scored(tmp_path, [(1, 0.5), (2, 0.5)], ema=0.5)
+    average = {name: value.numpy() for name, value in run.step.ema.average.items()}
+    assert same(seen[1], average)
+    assert not same(weights(run), average)
+    run.load_best()
+    assert same(weights(run), average)
+
+
+def test_without_an_evaluation_the_last_epoch_is_the_best(tmp_path):
+    run = Run(tmp_path, {}, CLASSES)
+    run.start(make_step(), EpochSampler(6, 2), epochs=2)
+    for _ in range(2):
+        list(run.batches(batches(run.sampler)))
+        run.end_epoch(dict)
+    run.load_best()
+    assert run.best["epoch"] == 2
+
+
+def test_each_epoch_is_told_with_losses_and_accuracies_of_training_and_validation(tmp_path, capsys):
+    run, _ = scored(tmp_path, [(1, 0.25), (3, 0.5), (2, 0.125)])
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
+    for number, (line, row, accuracy, loss) in enumerate(
+        zip(said, run.log.rows, (33.3, 100.0, 66.7), (0.25, 0.5, 0.125), strict=True), 1
+    ):
+        best = " (the best so far)" if number < 3 else ""
+        assert line == (
+            f"epoch {number} of 3: train loss {row['train_loss']:.3f}, accuracy {row['train_accuracy']:.1f} %; "
+            f"validation loss {loss:.3f}, accuracy {accuracy} %; test loss 0.500, accuracy 100.0 %{best}"
+        )
+
+
+def test_a_run_without_a_finished_epoch_has_no_best(tmp_path):
+    train(tmp_path, steps=2, save_every=0)
+    with refused(FileNotFoundError, str(tmp_path), "best.safetensors", "train an epoch"):
+        load_run(tmp_path, make_step().model)
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):

@@ -22,7 +22,7 @@ def epoch(log, losses, evaluation=None):
     return log.epoch(evaluation)
 
 
-def test_a_row_has_means_over_the_pictures_of_its_epoch(tmp_path):
+def test_a_row_has_means_over_the_images_of_its_epoch(tmp_path):
     log = RunLog(tmp_path, 6)
     log.step(1.0, right=1, images=1)
     log.step(3.0, right=1, images=3)
@@ -64,7 +64,7 @@ def test_a_log_that_goes_on_forgets_what_is_done_again(tmp_path):
     assert [float(row["validation_loss"]) for row in rows(tmp_path)] == [2.0, 1.0]
 
 
-def test_unreadable_pictures_are_counted_each_time_and_named_once(tmp_path, capsys):
+def test_unreadable_images_are_counted_each_time_and_named_once(tmp_path, capsys):
     log = RunLog(tmp_path, 9)
     for _ in range(2):
         log.unreadable(["'a.jpg' is broken", "'b.jpg' is broken"])
@@ -77,14 +77,14 @@ def test_unreadable_pictures_are_counted_each_time_and_named_once(tmp_path, caps
     assert [row["unreadable"] for row in rows(tmp_path)] == ["2", "2"]
 
 
-def test_the_curve_is_a_picture_that_changes_with_the_epochs(tmp_path):
+def test_the_curve_is_an_image_that_changes_with_the_epochs(tmp_path):
     log = RunLog(tmp_path, 9)
     seen = set()
     for loss in (3.0, 2.0):
         epoch(log, [loss], {"validation_loss": loss, "validation_accuracy": None})
-        with Image.open(tmp_path / "curve.png") as picture:
-            assert picture.format == "PNG"
-            seen.add(picture.convert("RGB").tobytes())
+        with Image.open(tmp_path / "curve.png") as image:
+            assert image.format == "PNG"
+            seen.add(image.convert("RGB").tobytes())
     log.close()
     assert len(seen) == 2
 

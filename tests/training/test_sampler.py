@@ -118,8 +118,7 @@ def test_a_loader_that_reads_ahead_does_not_move_the_sampler():
         def __len__(self):
             return 20
 
-    sampler = EpochSampler(20, 4)
-    expected = list(sampler)
+    sampler, expected = EpochSampler(20, 4), list(EpochSampler(20, 4))
     for count, batch in enumerate(paddle.io.DataLoader(Keys(), batch_sampler=sampler)):
         assert (sampler.epoch, sampler.batch) == (0, count)
         assert batch.numpy().tolist() == [list(key) for key in expected[count]]
@@ -152,3 +151,28 @@ def test_numbers_that_cannot_work_are_refused():
         EpochSampler(30, 2, repeats=3, shuffle=False)
     with refused(ValueError, "batch_size=0"):
         EpochSampler(30, 0)
+
+
+def test_without_being_moved_it_goes_through_the_epochs_by_itself():
+    placed, alone = EpochSampler(12, 4, seed=2), EpochSampler(12, 4, seed=2)
+    for epoch, batches in enumerate(epochs(placed, 3)):
+        assert list(alone) == batches
+        assert alone.passes == epoch
+    alone.set_epoch(0)
+    assert list(alone) == list(alone) == next(epochs(EpochSampler(12, 4, seed=2), 1))
+
+
+def test_one_that_was_looked_at_before_training_has_all_its_epochs_and_goes_on_where_it_was():
+    sampler, batches = EpochSampler(12, 4, seed=2), []
+    next(iter(sampler))
+    states = []
+    while sampler.epoch < 2:
+        for batch in sampler:
+            states.append(sampler.state_dict())
+            batches.append(batch)
+            sampler.advance()
+    assert batches == [batch for epoch in [*epochs(EpochSampler(12, 4, seed=2), 3)][1:] for batch in epoch]
+    for done in (1, 4):
+        again = EpochSampler(12, 4, seed=2)
+        again.set_state_dict(states[done])
+        assert next(iter(again)) == batches[done]

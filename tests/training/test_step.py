@@ -104,7 +104,7 @@ def test_the_loss_is_a_float_that_falls(model, data):
 
 def test_all_parts_together_make_the_student_agree_with_its_teacher(tiny, images):
     """As the package's docstring shows it: the head of the distillation token learns what the teacher says."""
-    student, teacher_model, pictures = tiny(vitlib.DeiT, depth=1), tiny(depth=1), images(batch=6)
+    student, teacher_model, images = tiny(vitlib.DeiT, depth=1), tiny(depth=1), images(batch=6)
     teacher = Teacher(teacher_model, student=student)
     schedule = warmup_cosine(3e-3, total_steps=15, warmup_steps=2)
     optimizer = paddle.optimizer.AdamW(schedule, parameters=param_groups(student, 0.05, layer_decay=0.75))
@@ -112,12 +112,12 @@ def test_all_parts_together_make_the_student_agree_with_its_teacher(tiny, images
     step = TrainingStep(student, DistillationLoss(), optimizer, clip_norm=5.0, schedule=schedule, ema=ema)
     student.train()
     for _ in range(15):
-        step(pictures, paddle.arange(6), teacher(pictures))
+        step(images, paddle.arange(6), teacher(images))
     student.eval()
-    expected = teacher_model(pictures).argmax(axis=1).tolist()
+    expected = teacher_model(images).argmax(axis=1).tolist()
     assert expected != list(range(6)), "the teacher's answer is not the label"
     with ema.averaged():
-        heads = student(pictures, return_heads=True)
+        heads = student(images, return_heads=True)
     assert heads.distillation_logits.argmax(axis=1).tolist() == expected
     assert heads.logits.argmax(axis=1).tolist() == list(range(6))
 
@@ -269,3 +269,14 @@ def test_what_cannot_work_is_refused(model, data):
 def test_mixed_precision_is_refused_on_the_cpu(model, amp):
     with refused(ValueError, amp, "CPU"):
         TrainingStep(model, DistillationLoss(), sgd(model), amp=amp)
+
+
+def test_arrays_are_trained_on_as_tensors_are(tiny, data):
+    trained = []
+    for given in (data, [value.numpy() for value in data]):
+        model = tiny(vitlib.DeiT, depth=1)
+        model.train()
+        trained.append((TrainingStep(model, DistillationLoss(), sgd(model))(*given), weights(model)))
+    (loss, expected), (again, found) = trained
+    assert loss == again
+    assert all((value == found[name]).all() for name, value in expected.items())

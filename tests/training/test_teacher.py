@@ -57,13 +57,13 @@ def test_what_holds_a_teacher_neither_registers_nor_trains_it(images):
     assert difference(holder.teacher(images()), expected) == 0
 
 
-def test_a_photo_normalised_for_the_student_reaches_the_teacher_as_its_own_preprocessing_makes_it():
-    photo = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+def test_an_image_normalised_for_the_student_reaches_the_teacher_as_its_own_preprocessing_makes_it():
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     student = vitlib.Preprocess(size=32, crop_fraction=1.0)
     theirs = student.replace(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     teacher = Teacher(paddle.nn.Flatten(), theirs, student=student)
-    assert difference(teacher(student(photo)), theirs(photo).flatten(1)) < 1e-5
-    assert difference(Teacher(paddle.nn.Flatten(), theirs)(student(photo)), student(photo).flatten(1)) == 0
+    assert difference(teacher(student(image)), theirs(image).flatten(1)) < 1e-5
+    assert difference(Teacher(paddle.nn.Flatten(), theirs)(student(image)), student(image).flatten(1)) == 0
 
 
 def test_the_records_of_models_are_used(tiny, images):
@@ -137,7 +137,7 @@ def test_logits_are_attached_to_augmented_samples_too():
             assert logits.tolist() == [2 * index, 2 * index + 1]
 
 
-def test_a_picture_that_cannot_be_read_is_named(tmp_path):
+def test_an_image_that_cannot_be_read_is_named(tmp_path):
     folder = tmp_path / "cat"
     folder.mkdir()
     for name in ("a", "b"):

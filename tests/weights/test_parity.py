@@ -1,7 +1,11 @@
-"""What vitlib exports is opened by the originals themselves, with the same logits (extra: parity)."""
+"""vitlib's exports are opened by the originals themselves, and the originals' models by vitlib, with the same logits.
 
-import importlib.util
+The originals (extra: parity) are looked for in this environment, or in that of the interpreter which the variable
+PARITY_PYTHON names.
+"""
+
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -11,10 +15,14 @@ import paddle
 import pytest
 
 import vitlib
+from vitlib.weights.dialects.timm import architectures
 
-MISSING = [name for name in ("torch", "timm", "transformers") if importlib.util.find_spec(name) is None]
+PYTHON = os.environ.get("PARITY_PYTHON", sys.executable)
+ORIGINALS = ["torch", "torchvision", "timm", "transformers"]
+LOOK = f"import importlib.util as u; print([n for n in {ORIGINALS} if u.find_spec(n) is None])"
+MISSING = subprocess.run([PYTHON, "-c", LOOK], capture_output=True, text=True, check=True).stdout.strip()
 pytestmark = pytest.mark.skipif(
-    bool(MISSING), reason=f"NOT TESTED against real clients: {', '.join(MISSING)} missing (extra: parity)"
+    MISSING != "[]", reason=f"NOT TESTED against the originals: {MISSING} missing (extra: parity)"
 )
 
 
@@ -22,7 +30,7 @@ def original(code, **values):
     """Run code in a process of its own (PyTorch and Paddle do not share one gladly); it reads `v`, stores `logits`."""
     program = f"import json, numpy as np, torch; v = json.loads({json.dumps(json.dumps(values))})\n"
     program += "x = torch.tensor(np.load(v['x']))\n" + code + "\nnp.save(v['out'], logits.detach().numpy())"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([PYTHON, "-c", program], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     return np.load(values["out"])
 
@@ -97,3 +105,26 @@ def test_transformers_processor_prepares_a_photo_as_vitlib_does(tmp_path):
     values = {"path": str(tmp_path / "model"), "photo": str(photo)}
     found = original(code, x=str(tmp_path / "x.npy"), out=str(tmp_path / "out.npy"), **values)
     assert np.abs(found - model.preprocess(photo).numpy()).max() < 2.5 / 255 / 0.224
+
+
+def test_every_architecture_of_timm_opens_exactly_or_is_refused(tmp_path):
+    """Narrow models of two blocks with random weights, in the hub's own directories."""
+    plain, others = architectures()
+    names = [*plain, *(name for name, reason in others.items() if reason != "no Vision Transformer")]
+    script = pathlib.Path(__file__).parent / "timm_models.py"
+    done = subprocess.run([PYTHON, "-W", "ignore", script, tmp_path, *names], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    expected, opened = np.load(tmp_path / "expected.npz"), set()
+    for directory in sorted(path for path in tmp_path.iterdir() if path.is_dir()):
+        name = directory.name
+        if name in others:
+            with pytest.raises(vitlib.WeightsError, match=name):
+                vitlib.from_pretrained(directory)
+            continue
+        model = vitlib.from_pretrained(directory)
+        model.eval()
+        found, logits = model(paddle.to_tensor(expected[f"{name}:x"])).numpy(), expected[f"{name}:logits"]
+        assert np.abs(found - logits).max() < 1e-5 * np.abs(logits).max(), name
+        assert not model.load_report.assumed, name
+        opened.add(name)
+    assert opened >= set(plain)

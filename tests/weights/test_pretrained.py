@@ -10,9 +10,14 @@ from PIL import Image
 
 import vitlib
 from vitlib.hub import DownloadError, downloads
-from vitlib.models.published import published
+from vitlib.models.presets import published
 
 HERE = pathlib.Path(__file__).parent / "checkpoints"
+
+
+def repository(name):
+    """Of a preset's published weights, on the hub."""
+    return published(name).locations[0].removeprefix("hf:")
 
 
 @pytest.fixture
@@ -33,7 +38,7 @@ def hub(monkeypatch, tmp_path):
 
 
 def test_the_default_tag_s_weights_come_from_the_hub_with_labels_and_provenance(hub):
-    hub[published("vit_tiny_patch16_224").hub_id] = sent = vitlib.create_model("vit_tiny_patch16_224")
+    hub[repository("vit_tiny_patch16_224")] = sent = vitlib.create_model("vit_tiny_patch16_224")
     model = vitlib.create_model("vit_tiny_patch16_224", pretrained=True)
     np.testing.assert_array_equal(model.head.weight.numpy(), sent.head.weight.numpy())
     assert len(model.labels) == 1000
@@ -47,13 +52,13 @@ def test_the_default_tag_s_weights_come_from_the_hub_with_labels_and_provenance(
 
 def test_a_tag_brings_its_classes(hub):
     name = "vit_tiny_patch16_224.augreg_in21k"
-    hub[published(name).hub_id] = vitlib.create_model(name)
+    hub[repository(name)] = vitlib.create_model(name)
     model = vitlib.create_model(name, pretrained=True)
     assert model.config.num_classes == 21843 == len(model.labels)
 
 
 def test_other_classes_get_a_new_head_and_no_labels(hub):
-    hub[published("deit_tiny_patch16_224").hub_id] = vitlib.create_model("deit_tiny_patch16_224")
+    hub[repository("deit_tiny_patch16_224")] = vitlib.create_model("deit_tiny_patch16_224")
     model = vitlib.create_model("deit_tiny_patch16_224", pretrained=True, num_classes=7, img_size=96)
     assert model.labels is None
     assert set(model.load_report.reset) == {"head.weight", "head.bias"}
@@ -61,9 +66,7 @@ def test_other_classes_get_a_new_head_and_no_labels(hub):
 
 
 def test_weights_without_a_head_name_the_ways_out(hub):
-    hub[published("vit_large_patch32_224").hub_id] = vitlib.create_model(
-        "vit_large_patch32_224", num_classes=0, depth=1
-    )
+    hub[repository("vit_large_patch32_224")] = vitlib.create_model("vit_large_patch32_224", num_classes=0, depth=1)
     with pytest.raises(vitlib.WeightsError, match="the file has no head") as caught:
         vitlib.create_model("vit_large_patch32_224", pretrained=True, depth=1)
     assert "num_classes=0" in str(caught.value)
@@ -75,7 +78,7 @@ def test_weights_without_a_head_name_the_ways_out(hub):
 def test_the_second_source_is_asked_when_the_first_does_not_answer(hub, monkeypatch, tmp_path):
     path = tmp_path / "ViT.pdparams"
     vitlib.save_weights(vitlib.create_model("deit_tiny_patch16_224"), path, format="paddleclas")
-    url = published("deit_tiny_patch16_224").paddleclas_url
+    url = published("deit_tiny_patch16_224").locations[-1]
     assert url.endswith("DeiT_tiny_patch16_224_pretrained.pdparams")
 
     def download(asked):

@@ -384,6 +384,38 @@ def test_the_format_follows_the_ending_and_a_contradiction_is_refused(tmp_path):
     assert not list(tmp_path.glob("b.*"))
 
 
+@pytest.mark.parametrize(
+    ("format", "path"),
+    [
+        ("timm", "w.safetensors"),
+        ("huggingface", "w"),
+        ("torchvision", "w.safetensors"),
+        ("google", "w.npz"),
+        ("paddleclas", "w.pdparams"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*computes with")
+def test_bfloat16_models_are_written_as_numbers_that_everybody_reads(format, path, tmp_path):
+    import safetensors
+
+    model = vitlib.VisionTransformer(**SHAPE)
+    model.to(dtype="bfloat16")
+    model.norm.bias.set_value(paddle.to_tensor(np.tile([1.0, -2.0, 0.5], 8), dtype="bfloat16"))
+    vitlib.save_weights(model, tmp_path / path, format=format)
+    again = vitlib.from_pretrained(tmp_path / path, num_heads=3)
+    np.testing.assert_array_equal(again.norm.bias.numpy(), np.tile([1.0, -2.0, 0.5], 8))
+    for name, parameter in model.named_parameters():
+        np.testing.assert_array_equal(
+            dict(again.named_parameters())[name].numpy(), parameter.astype("float32").numpy(), name
+        )
+    written = tmp_path / path / "model.safetensors" if format == "huggingface" else tmp_path / path
+    if written.suffix == ".safetensors":
+        with safetensors.safe_open(str(written), "numpy") as file:
+            assert {file.get_slice(name).get_dtype() for name in file.keys()} == {"BF16"}  # noqa: SIM118
+    if format == "google":
+        assert {array.dtype for array in np.load(written).values()} == {np.dtype("float32")}
+
+
 # Names of files and models
 
 

@@ -9,7 +9,7 @@ from .file_bytes import FileBytes
 
 _TORCH_LEGACY = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # pickle of the magic number, after two bytes of protocol
 
-# What a file begins with, what it then is, and what to do
+# The first bytes of a file, the kind that they tell, and the way out
 _KNOWN = (
     (
         b"version https://git-lfs.github.com/",
@@ -80,7 +80,7 @@ def _looks_pickled(head: bytes) -> bool:
 
 
 def refuse_zip(members: Iterable[str]) -> WeightsError:
-    """What to say about a zip archive that holds neither PyTorch's pickle nor arrays."""
+    """The error for a zip archive that holds neither PyTorch's pickle nor arrays."""
     names = set(members)
     if "model.weights.h5" in names:
         return WeightsError("is a Keras 3 model, which is not read", way_out="Save its weights as .npz or .safetensors")

@@ -8,8 +8,7 @@ import stat
 from dataclasses import dataclass
 
 from .errors import WeightsError, listed
-
-_ENDINGS = (".safetensors", ".npz", ".pdparams", ".pth", ".pt", ".bin", ".index.json")
+from .file_names import INDEX_ENDING, WEIGHT_ENDINGS
 
 
 @dataclass(frozen=True)
@@ -29,11 +28,13 @@ class FileBytes:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> FileBytes:
-        """Raises `WeightsError` for what is not a regular file with something in it, and OSError as the system says."""
+        """Raises `WeightsError` unless it is a regular file with something in it, and OSError as the system says."""
         path = os.fsdecode(path)
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
-            names = sorted(entry.name for entry in os.scandir(path) if entry.name.endswith(_ENDINGS))
+            names = sorted(
+                entry.name for entry in os.scandir(path) if entry.name.endswith((*WEIGHT_ENDINGS, INDEX_ENDING))
+            )
             raise WeightsError("is a directory", way_out=f"Give the file in it: {listed(names, 5) or 'the weights'}")
         if not stat.S_ISREG(status.st_mode):
             raise WeightsError("is not a regular file")

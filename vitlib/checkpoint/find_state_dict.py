@@ -63,7 +63,7 @@ def find_weights(
     Raises `WeightsError` when there is no table of tensors, when one of several must be chosen, or when nothing is
     under `part`; the error lists the candidates.
     """
-    search, found = _Search(tensor_of), Found[T]()
+    search, found = _Search(tensor_of), Found()
     part = part and part.rstrip("./")
     while True:
         table = _table(tree)
@@ -152,7 +152,7 @@ class _Search(Generic[T]):
             if key in table and self.holds_weights(table[key]):
                 return key
         if any(type(name) is str and self.tensor(value) is not None for name, value in table.items()):
-            for value in table.values():
+            for value in map(table.get, WRAPPERS):
                 if isinstance(value, PickledObject) and value.is_module:
                     raise refusal(value)  # the tensors beside a whole model are not its weights
             return None
@@ -187,14 +187,13 @@ def _is_training_state(name: Any) -> bool:
 
 
 def _not_found(tree: Any, table: Mapping[Any, Any]) -> WeightsError:
-    objects = [value for value in (tree, *table.values()) if isinstance(value, PickledObject) and not value.items]
-    if objects:
-        return refusal(max(objects, key=lambda value: value.is_module))
     if isinstance(tree, Mapping) and not tree:
         return WeightsError("holds no tensors")
-    return WeightsError(
-        "holds no table of named tensors" + (f"; its keys are {listed(map(_shown, table))}" if table else "")
-    )
+    objects = [value for value in (tree, *table.values()) if type(value) is PickledObject and "." in value.class_name]
+    keys = f"; its keys are {listed(map(_shown, table))}" if table else ""
+    if objects:
+        return refusal(max(objects, key=lambda value: value.is_module), keys)
+    return WeightsError(f"holds no table of named tensors{keys}")
 
 
 def _shown(key: Any) -> str:

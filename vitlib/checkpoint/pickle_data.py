@@ -108,6 +108,9 @@ class PickleReader:
             raise WeightsError("holds a corrupt pickle: it takes an object from below a mark")
         return self.stack.pop()
 
+    def pop_pair(self) -> list[Any]:
+        return [self.pop(), self.pop()][::-1]
+
     def pop_mark(self) -> list[Any]:
         mark = self.marks.pop()
         items = self.stack[mark:]
@@ -147,7 +150,8 @@ class PickleReader:
         else:
             self.push(str(raw, "latin-1"), 96 + 2 * size)
 
-    def set_items(self, target: Any, items: list[Any]) -> None:
+    def set_items(self, items: list[Any]) -> None:
+        target = self.top()
         if len(items) % 2:
             raise WeightsError("holds a corrupt pickle: a table with a key and no value")
         self.spend(64 * len(items))
@@ -168,7 +172,8 @@ class PickleReader:
                 raise WeightsError(f"names {quoted(key)} twice")
             target[key] = items[i + 1]
 
-    def extend(self, target: Any, items: list[Any]) -> None:
+    def extend(self, items: list[Any]) -> None:
+        target = self.top()
         self.spend(12 * len(items))
         if type(target) is list:
             target.extend(items)
@@ -199,7 +204,7 @@ class PickleReader:
         if function is ORDERED_DICT or function is DEFAULT_DICT:
             self.stack.append({})
             if function is ORDERED_DICT and arguments:
-                self.set_pairs(self.stack[-1], arguments[0])
+                self.set_pairs(arguments[0])
         elif isinstance(function, Global):
             self.stack.append(function.called_with(arguments))
         elif isinstance(function, PickledObject):  # such as a method, which is a call of getattr
@@ -207,14 +212,14 @@ class PickleReader:
         else:
             raise WeightsError("holds a corrupt pickle: it calls something that is no class or function")
 
-    def set_pairs(self, target: dict[Any, Any], pairs: Any) -> None:
+    def set_pairs(self, pairs: Any) -> None:
         """The items of a dict as a list of pairs, which is how Python 2 wrote an OrderedDict."""
         if type(pairs) is not list:
             raise WeightsError("holds a corrupt pickle: a table made from something else than pairs")
         for pair in pairs:
             if type(pair) not in (list, tuple) or len(pair) != 2:
                 raise WeightsError("holds a corrupt pickle: a table made from something else than pairs")
-            self.set_items(target, list(pair))
+            self.set_items(list(pair))
 
     def build(self) -> None:
         state = self.pop()

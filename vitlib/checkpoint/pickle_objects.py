@@ -69,8 +69,8 @@ class Global:
 
 
 def globals_by_name(makers: dict[str, Callable[..., Any] | None]) -> dict[tuple[str, str], Global]:
-    """What a pickle calls by (module, name), from "module.name"."""
-    return {(*name.rsplit(".", 1),): Global(name, make) for name, make in makers.items()}
+    """Known classes and functions by (module, name), from "module.name"."""
+    return {tuple(name.rsplit(".", 1)): Global(name, make) for name, make in makers.items()}
 
 
 def _reconstructed(of_class: Any, *arguments: Any) -> PickledObject:
@@ -104,8 +104,8 @@ SAVE_PLAIN = "Where you trust the file, load it with the library that made it an
 _MODEL_PACKAGES = ("torch.nn.modules", "torch.nn.parallel", "timm.models", "torchvision.models", "transformers.")
 
 
-def refusal(item: PickledObject) -> WeightsError:
-    """The error for an object of a class of its own where weights are expected."""
+def refusal(item: PickledObject, keys: str = "") -> WeightsError:
+    """The error for an object of a class of its own where weights are expected. keys: those of the table around it."""
     name = quoted(item.class_name)[1:-1]
     packed = next((other for other in _class_names(item) if "quant" in other.lower()), None)
     if packed is not None:
@@ -115,13 +115,14 @@ def refusal(item: PickledObject) -> WeightsError:
             f"holds a whole pickled model (`{name}`), which only its own code can rebuild", way_out=SAVE_PLAIN
         )
     return WeightsError(
-        f"refuses to run `{name}`: weights are data, and this file asks for code to be called", way_out=SAVE_PLAIN
+        f"holds no table of named tensors{keys}; it refuses to run `{name}`, as nothing in a file is run",
+        way_out=SAVE_PLAIN,
     )
 
 
 def quantised(found: str) -> WeightsError:
     return WeightsError(
-        f"{found}, whose integers are not weights of a Vision Transformer",
+        f"{found}, whose packed integers are not weights",
         way_out="Save the state_dict of the model before quantisation",
     )
 

@@ -1,4 +1,4 @@
-"""What each pickle opcode does, in terms of what `PickleReader` can do.
+"""The effect of each pickle opcode, in terms of the methods of `PickleReader`.
 
 Only opcodes that weight files use are here: protocols 2 to 5 without extension codes, out-of-band buffers and the
 text forms of protocol 0. Source: Lib/pickletools.py of CPython.
@@ -19,37 +19,11 @@ U1, U2, U4, U8 = (struct.Struct(code) for code in ("<B", "<H", "<I", "<Q"))
 I4, FLOAT = struct.Struct("<i"), struct.Struct(">d")
 
 
-def _binary_op(method: Callable[[PickleReader, Any, Any], None]) -> Callable[[PickleReader], None]:
-    def run(reader: PickleReader) -> None:
-        second = reader.pop()
-        method(reader, reader.pop(), second)
-
-    return run
-
-
-def _set_item(reader: PickleReader) -> None:
-    value, key = reader.pop(), reader.pop()
-    reader.set_items(reader.top(), [key, value])
-
-
-def _append(reader: PickleReader) -> None:
-    value = reader.pop()
-    reader.extend(reader.top(), [value])
-
-
 def _new_with_keywords(reader: PickleReader) -> None:
     keywords, arguments, function = reader.pop(), reader.pop(), reader.pop()
     if keywords and isinstance(function, Global):  # a known one takes none
         function = Global(function.name)
     reader.call(function, arguments)
-
-
-def _items(method: Callable[[PickleReader, Any, list[Any]], None]) -> Callable[[PickleReader], None]:
-    def run(reader: PickleReader) -> None:
-        items = reader.pop_mark()
-        method(reader, reader.top(), items)
-
-    return run
 
 
 HANDLERS: dict[int, Callable[[PickleReader], Any]] = {
@@ -79,27 +53,27 @@ HANDLERS: dict[int, Callable[[PickleReader], Any]] = {
     0x96: lambda r: r.push(r.take(r.number(U8)), 240),
     ord(")"): lambda r: r.push(()),
     0x85: lambda r: r.tuple_of([r.pop()]),
-    0x86: lambda r: r.tuple_of([r.pop(), r.pop()][::-1]),
+    0x86: lambda r: r.tuple_of(r.pop_pair()),
     0x87: lambda r: r.tuple_of([r.pop(), r.pop(), r.pop()][::-1]),
     ord("t"): lambda r: r.tuple_of(r.pop_mark()),
     ord("]"): lambda r: r.push([], 96),
     ord("}"): lambda r: r.push({}, 240),
     0x8F: lambda r: r.push(PickledObject("set"), 240),
     0x91: lambda r: (r.pop_mark(), r.push(PickledObject("frozenset"), 240)),
-    ord("a"): _append,
-    ord("e"): _items(lambda r, target, items: r.extend(target, items)),
-    0x90: _items(lambda r, target, items: r.extend(target, items)),
-    ord("s"): _set_item,
-    ord("u"): _items(lambda r, target, items: r.set_items(target, items)),
+    ord("a"): lambda r: r.extend([r.pop()]),
+    ord("e"): lambda r: r.extend(r.pop_mark()),
+    0x90: lambda r: r.extend(r.pop_mark()),
+    ord("s"): lambda r: r.set_items(r.pop_pair()),
+    ord("u"): lambda r: r.set_items(r.pop_mark()),
     ord("q"): lambda r: r.put(r.number(U1)),
     ord("r"): lambda r: r.put(r.number(U4)),
     0x94: lambda r: r.put(len(r.memo)),
     ord("h"): lambda r: r.get(r.number(U1)),
     ord("j"): lambda r: r.get(r.number(U4)),
     ord("c"): lambda r: r.resolve(r.line(), r.line()),
-    0x93: _binary_op(lambda r, module, name: r.resolve(module, name)),
-    ord("R"): _binary_op(lambda r, function, arguments: r.call(function, arguments)),
-    0x81: _binary_op(lambda r, function, arguments: r.call(function, arguments)),
+    0x93: lambda r: r.resolve(*r.pop_pair()),
+    ord("R"): lambda r: r.call(*r.pop_pair()),
+    0x81: lambda r: r.call(*r.pop_pair()),
     0x92: _new_with_keywords,
     ord("b"): lambda r: r.build(),
     ord("Q"): lambda r: r.persistent_id(),

@@ -15,23 +15,11 @@ import numpy as np
 
 from .errors import WeightsError, quoted
 from .file_bytes import FileBytes
-from .tensors import Contents, Tensor, checked_shape, dense_array, item_size, of_foreign_type
+from .tensors import NUMPY_CODES, Contents, Tensor, checked_shape, dense_array, item_size, of_foreign_type
 
-SAFETENSORS_CODES = {
-    "bool": "BOOL",
-    "uint8": "U8",
-    "uint16": "U16",
-    "uint32": "U32",
-    "uint64": "U64",
-    "int8": "I8",
-    "int16": "I16",
-    "int32": "I32",
-    "int64": "I64",
-    "float16": "F16",
-    "float32": "F32",
-    "float64": "F64",
-    "bfloat16": "BF16",
-}
+# "F32" from "f4"
+SAFETENSORS_CODES = {name: f"{code[0].upper()}{8 * int(code[1])}" for name, code in NUMPY_CODES.items()}
+SAFETENSORS_CODES |= {"bool": "BOOL", "bfloat16": "BF16"}
 _DTYPES = {code: dtype for dtype, code in SAFETENSORS_CODES.items()}
 
 

@@ -11,22 +11,12 @@ import numpy as np
 
 from .errors import WeightsError, quoted
 
-NUMPY_CODES = {
-    "bool": "b1",
-    "uint8": "u1",
-    "uint16": "u2",
-    "uint32": "u4",
-    "uint64": "u8",
-    "int8": "i1",
-    "int16": "i2",
-    "int32": "i4",
-    "int64": "i8",
-    "float16": "f2",
-    "float32": "f4",
-    "float64": "f8",
-    "bfloat16": "u2",  # NumPy has no such type: the bits are read as integers and widened
-}
-CODE_NAMES = {code: name for name, code in NUMPY_CODES.items() if name != "bfloat16"}
+_DTYPES = (
+    "bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float16", "float32", "float64",
+)  # fmt: skip
+CODE_NAMES = {np.dtype(name).str[1:]: name for name in _DTYPES}  # by "b1", "u1", ... "f8"
+# NumPy has no bfloat16: the bits are read as integers and widened
+NUMPY_CODES = {name: code for code, name in CODE_NAMES.items()} | {"bfloat16": "u2"}
 
 MAX_DIMENSIONS = 32  # of NumPy 1.x
 MAX_TENSORS = 20_000  # a Vision Transformer of a billion parameters has about 1,000
@@ -35,26 +25,13 @@ MAX_REUSE = 4  # how many times the bytes of a file may be used on average, by s
 
 # Ends of names by which other libraries keep something else than weights
 _FOREIGN_NAMES = (
-    (
-        (
-            "._packed_params",
-            ".SCB",
-            ".absmax",
-            ".quant_map",
-            ".qweight",
-            ".qzeros",
-            ".weight_scale",
-            ".weight_scale_inv",
-        ),
-        "a part of a quantised layer, whose integers are not weights",
-        "Save the state_dict of the model before quantisation",
-    ),
-    (
-        ("_flat_param", "flat_param"),
-        "the flat parameter of a sharded FSDP model",
-        "Save a full state_dict where it was trained (StateDictType.FULL_STATE_DICT)",
-    ),
-)
+    (("._packed_params", ".SCB", ".absmax", ".quant_map", ".qweight", ".qzeros", ".weight_scale", ".weight_scale_inv"),
+     "a part of a quantised layer, whose integers are not weights",
+     "Save the state_dict of the model before quantisation"),
+    (("flat_param",),
+     "a part of a sharded FSDP model, in which weights have no names",
+     "Save a full state_dict where it was trained (StateDictType.FULL_STATE_DICT)"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -93,6 +70,7 @@ class BFloat16:
     """
 
     bits: np.ndarray
+    itemsize = 2
 
     def __post_init__(self) -> None:
         if not isinstance(self.bits, np.ndarray) or self.bits.dtype != np.uint16:

@@ -120,8 +120,8 @@ def _check_names(tensors: Mapping[str, Value]) -> None:
 
 
 def _widest_first(tensors: Mapping[str, Value]) -> list[tuple[str, Value]]:
-    """Wide types before narrow ones, so that data stay aligned; what is not made yet counts as the widest."""
-    return sorted(tensors.items(), key=lambda pair: -pair[1].itemsize if isinstance(pair[1], np.ndarray) else -8)
+    """Wide types before narrow ones, so that data stay aligned; a function counts as the widest."""
+    return sorted(tensors.items(), key=lambda pair: -getattr(pair[1], "itemsize", 8))
 
 
 def _array(name: str, value: Value) -> tuple[np.ndarray, str]:

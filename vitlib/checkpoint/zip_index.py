@@ -24,6 +24,7 @@ _END64 = struct.Struct("<4sQ2H2I4Q")
 _END64_LOCATOR = struct.Struct("<4sIQI")
 
 MAX_MEMBERS = 50_000
+_PIECE = 1 << 10  # bytes that are inflated at once, to at most a thousand times as many
 MAX_DEFLATE_RATIO = 1040  # deflate cannot expand further; a larger declared size is a lie
 
 
@@ -71,17 +72,10 @@ class Member:
             )
         out, inflater, filled = bytearray(self.size), zlib.decompressobj(-15), 0
         try:
-            for start in range(0, len(data), 1 << 16):
-                chunk: bytes | memoryview = data[start : start + (1 << 16)]
-                while chunk:
-                    piece = inflater.decompress(chunk, 1 << 20)
-                    if filled + len(piece) > self.size:
-                        raise self._corrupt()
-                    out[filled : filled + len(piece)] = piece
-                    filled += len(piece)
-                    chunk = inflater.unconsumed_tail
-            # What the last piece left inside; the loop ends because nothing more goes in
-            while piece := inflater.decompress(b"", 1 << 20):
+            for start in range(0, len(data), _PIECE):
+                if inflater.eof:
+                    raise self._corrupt()
+                piece = inflater.decompress(data[start : start + _PIECE])
                 if filled + len(piece) > self.size:
                     raise self._corrupt()
                 out[filled : filled + len(piece)] = piece

@@ -6,16 +6,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .downloads import download
     from .huggingface import fetch_hub
+    from .identifiers import fetch, is_identifier
     from .imagenet import class_names
     from .transfer import DownloadError
 
-__all__ = ["DownloadError", "class_names", "download", "fetch_hub"]
+__all__ = ["DownloadError", "class_names", "download", "fetch", "fetch_hub", "is_identifier"]
 
 _MODULES = {
     "DownloadError": "transfer",
     "class_names": "imagenet",
     "download": "downloads",
+    "fetch": "identifiers",
     "fetch_hub": "huggingface",
+    "is_identifier": "identifiers",
 }
 
 

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from .transfer import DownloadError, continue_file
 
+Check = Callable[[Path], str]  # says what is wrong with the contents of a file; "" when nothing is
 _PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds before each further attempt
 _HASH_IN_NAME = re.compile(r"-(?!(?:19|20)\d{6}\.)([0-9a-f]{8})\.[A-Za-z0-9]+$")  # as torch.hub; no date
 
@@ -33,8 +34,8 @@ def download(
     if `filelock` is installed. httpx takes proxies from the environment. A URL's password goes to its host only.
 
     cache_dir: where files are kept; None: `$XDG_CACHE_HOME/vitlib`, or `~/.cache/vitlib`.
-    sha256: the file's hash in hex, or its first 8 digits or more; a cached file of another hash is fetched again. Where
-    it is not given, a name that ends like torch.hub's (`-df68dfff.pth`) says it.
+    sha256: the file's hash in hex, the first 8 digits at least; None: the digits in a name like torch.hub's
+    (`-df68dfff.pth`). A cached file of another hash is fetched again.
     progress: a bar, if `tqdm` is installed: None on a terminal only, True everywhere, False never.
 
     Raises DownloadError, and ValueError for a sha256 that is none.
@@ -54,7 +55,7 @@ def download(
     target = cache_root(cache_dir) / folder / name
     expected = (sha256 or "".join(_HASH_IN_NAME.findall(name))).lower()
     try:
-        fetch_file(url, target, expected, {}, lambda *sizes: progress_bar(name, progress, *sizes))
+        fetch_file(url, target, lambda path: wrong_sha256(expected, path), {}, progress)
     except DownloadError as error:
         raise DownloadError(
             f"{parts.scheme}://{host}{parts.path} could not be downloaded: {error}. Ways out: a mirror's URL; or fetch "
@@ -68,26 +69,24 @@ def cache_root(cache_dir: str | os.PathLike[str] | None = None) -> Path:
     return Path(cache_dir or f"{base if os.path.isabs(base) else '~/.cache'}/vitlib").expanduser()
 
 
-def fetch_file(url: str, target: Path, sha256: str, headers: Mapping[str, str], bar: Any) -> None:
-    """Fetches `target` unless it is there with this hash ("": any). Raises DownloadError with the bare reason."""
+def fetch_file(url: str, target: Path, wrong: Check, headers: Mapping[str, str], progress: bool | None = None) -> None:
+    """Fetches `target` unless it is there and nothing is `wrong` with it. Raises DownloadError with the bare reason."""
     try:
-        if target.is_file() and _sha256(target, sha256).startswith(sha256):
+        if target.is_file() and not wrong(target):
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(target.with_name(f".{target.name}.lock")) as lock:
-            if target.is_file() and _sha256(target, sha256).startswith(sha256):  # another process was quicker
+        with _lock(target.with_name(f".{target.name}.lock")) as resumable:
+            if target.is_file() and not wrong(target):  # another process was quicker
                 return
-            part = target.with_name(f".{target.name}{'' if lock else '.' + os.urandom(4).hex()}.part")
+            part = target.with_name(f".{target.name}{'' if resumable else '.' + os.urandom(4).hex()}.part")
             try:
-                _complete(part, url, headers, bar)
-                found = _sha256(part, sha256)
-                part.with_suffix(".validator").unlink(missing_ok=True)
-                if not found.startswith(sha256):
-                    part.unlink()
-                    raise DownloadError(f"wrong SHA-256: found {found}, expected {sha256}")
+                _complete(part, url, headers, lambda *sizes: _bar(target.name, progress, *sizes))
+                reason, resumable = wrong(part), None
+                if reason:
+                    raise DownloadError(reason)
                 os.replace(part, target)
             finally:
-                for path in () if lock else (part, part.with_suffix(".validator")):
+                for path in () if resumable else (part, part.with_suffix(".validator")):
                     path.unlink(missing_ok=True)
     except (DownloadError, ConnectionError) as error:
         raise DownloadError(str(error)) from None
@@ -104,12 +103,12 @@ def _complete(part: Path, url: str, headers: Mapping[str, str], bar: Any) -> Non
     return continue_file(part, url, headers, bar)
 
 
-def _sha256(path: Path, wanted: str) -> str:
+def wrong_sha256(expected: str, path: Path) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while wanted and (data := file.read(1 << 20)):
+        while expected and (data := file.read(1 << 20)):
             digest.update(data)
-    return digest.hexdigest()
+    return "" if (found := digest.hexdigest()).startswith(expected) else f"found SHA-256 {found}, expected {expected}"
 
 
 def _lock(path: Path) -> Any:
@@ -121,10 +120,9 @@ def _lock(path: Path) -> Any:
     return nullcontext()
 
 
-def progress_bar(name: str, show: bool | None, done: int, total: int | None) -> Any:
+def _bar(name: str, on: bool | None, done: int, total: int | None) -> Any:
     with suppress(ImportError, AttributeError):  # the second where there is no standard error
         from tqdm import tqdm
 
-        off = None if show is None else not show  # None: on a terminal only
-        return tqdm(desc=name, total=total, initial=done, disable=off, unit="B", unit_scale=True, unit_divisor=1024)
+        return tqdm(None, name, total, initial=done, unit="B", unit_scale=True, disable=None if on is None else not on)
     return nullcontext(SimpleNamespace(update=lambda count: None))

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .repository import check_repo_id, fetch_all, shards, weights_among
+from .repository import check_repo_id, fetch_all, is_complete
 from .transfer import DownloadError
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -63,12 +63,10 @@ def _cached(hub: Any, repo_id: str, revision: str, cache_dir: str | os.PathLike[
         commit = revision if _COMMIT.fullmatch(revision) else (root / "refs" / revision).read_text().strip()
         if not _COMMIT.fullmatch(commit):
             return None
-        directory = root / "snapshots" / commit
-        weights = weights_among([path.name for path in directory.iterdir()])
-        files = [weights, *shards(directory / weights)]
-    except (OSError, ValueError):  # DownloadError is an OSError
+    except (OSError, ValueError):
         return None
-    return directory if all((directory / name).is_file() for name in files) else None
+    directory = root / "snapshots" / commit
+    return directory if is_complete(directory) else None
 
 
 def _kinds(error: BaseException) -> set[str]:

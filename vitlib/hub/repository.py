@@ -1,4 +1,4 @@
-"""What vitlib takes from a model's repository: its configs and the weights, with their shards, and nothing else."""
+"""The files of a model's repository that vitlib fetches: configs and weights, with their shards, and nothing else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..checkpoint.errors import WeightsError
 from ..checkpoint.file_names import INDEX_ENDING, choose_weights
 from .transfer import DownloadError
 
-_CONFIGS = ("config.json", "preprocessor_config.json")
+CONFIGS = ("config.json", "preprocessor_config.json")
 
 
 def check_repo_id(repo_id: str) -> None:
@@ -26,7 +26,7 @@ def fetch_all(names: Collection[str], fetch: Callable[[str], Path]) -> Path:
     """
     weights = weights_among(names)
     # The weights come last, so that whoever finds them all finds the configs, too
-    for config in _CONFIGS:
+    for config in CONFIGS:
         if config in names:
             fetch(config)
     path = fetch(weights)
@@ -55,3 +55,12 @@ def shards(weights: Path) -> list[str]:
         if not isinstance(shard, str) or not re.fullmatch(rf"\w[\w.-]*\.{ending}", shard):
             raise DownloadError(f"{weights.name} names {str(shard)[:80]!r}, which is no .{ending} file beside it")
     return found
+
+
+def is_complete(directory: Path) -> bool:
+    """Whether the weights are there, with all their shards."""
+    try:
+        weights = weights_among([path.name for path in directory.iterdir()])
+        return all((directory / name).is_file() for name in (weights, *shards(directory / weights)))
+    except OSError:  # DownloadError is one
+        return False

@@ -34,7 +34,7 @@ def open_url(url: str, headers: Mapping[str, str]) -> Iterator[Any]:
 
     logging.getLogger("httpx").addFilter(of_another_thread)  # it logs whole URLs, with the secrets in them
     try:
-        with httpx.Client(timeout=_TIMEOUT) as client:
+        with httpx.Client(timeout=httpx.Timeout(_TIMEOUT, connect=10.0)) as client:
             request = client.build_request("GET", url, headers={"Accept-Encoding": "identity", **headers})
             for _ in range(6):
                 with closing(client.send(request, stream=True)) as response:

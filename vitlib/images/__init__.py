@@ -1,4 +1,4 @@
-"""Pictures before a model sees them: reading, resizing, augmenting, mixing. Pillow and NumPy; stands alone."""
+"""Images before a model sees them: reading, resizing, augmenting, mixing. Pillow and NumPy; stands alone."""
 
 from .color_jitter import ColorJitter
 from .decode import ImageSource, decode

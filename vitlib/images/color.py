@@ -1,4 +1,4 @@
-"""Pillow's modes -> 8-bit RGB or grey, as a person would see the picture."""
+"""Pillow's modes -> 8-bit RGB or grey, as a person would see the image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _UPRIGHT = {
 
 
 def orient(image: Image.Image, original: Image.Image) -> Image.Image:
-    """`image` turned upright by the orientation tag of `original`, the (loaded) picture that it was made from."""
+    """`image` turned upright by the orientation tag of `original`, the (loaded) image that it was made from."""
     if original.format == "TIFF":  # Pillow turns these while it loads them, and older versions keep the tag
         return image
     try:
@@ -31,14 +31,14 @@ def orient(image: Image.Image, original: Image.Image) -> Image.Image:
     if turn is None:
         return image
     turned = image.transpose(turn)
-    turned.info = {}  # the tag with the rest of it, or the picture would be turned again
+    turned.info = {}  # the tag with the rest of it, or the image would be turned again
     return turned
 
 
 def to_mode(image: Image.Image, mode: str, name: str) -> Image.Image:
     """A loaded Pillow image of any mode -> `mode`, "RGB" or "L".
 
-    Transparent parts become white; 16-bit grey is divided by 257; "F" pictures are taken as 0..1 or 0..255 by their
+    Transparent parts become white; 16-bit grey is divided by 257; "F" images are taken as 0..1 or 0..255 by their
     largest value; CMYK is converted without its colour profile. Raises ImageError, beginning with `name`, for number
     ranges that could mean several things.
     """
@@ -81,7 +81,7 @@ def _from_integers(image: Image.Image, name: str) -> Image.Image:
             raise ImageError(f"{name}: 32-bit integers from {low} to {high}; expected 0..65535; scale them to uint8")
         if 0 < high <= 255 and image.format not in ("PNG", "PPM"):  # these two scale to 65535
             raise ImageError(
-                f"{name}: 32-bit integers up to {high}: an 8-bit picture or a very dark 16-bit one; "
+                f"{name}: 32-bit integers up to {high}: an 8-bit image or a very dark 16-bit one; "
                 'use image.convert("L") for the first, an array scaled to uint8 for the second'
             )
     grey = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)

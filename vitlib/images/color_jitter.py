@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
+from .checks import check_number, check_range
 from .operations import brightness, color, contrast, hue
-from .record import check_number, check_range
 
 _PROPERTIES = ("brightness", "contrast", "saturation", "hue")
 _ADJUST = (brightness, contrast, color, hue)
@@ -35,9 +34,9 @@ class ColorJitter:
     def __post_init__(self) -> None:
         for name in _PROPERTIES:
             value = getattr(self, name)
-            low, high = (-0.5, 0.5) if name == "hue" else (0.0, math.inf)
+            numbers, ranges = ("[0, 0.5]", "[-0.5, 0.5]") if name == "hue" else ("[0, inf)", "[0, inf)")
             is_range = isinstance(value, (tuple, list))
-            checked = check_range(name, value, low, high) if is_range else check_number(name, value, 0, high)
+            checked = check_range(name, value, ranges) if is_range else check_number(name, value, numbers)
             object.__setattr__(self, name, checked)
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -51,7 +50,7 @@ class ColorJitter:
         return image
 
     def _range(self, name: str) -> tuple[float, float] | None:
-        """What the amount is drawn from; None where that is the amount which changes nothing."""
+        """The range that the amount is drawn from; None where it changes nothing."""
         value, neutral = getattr(self, name), 0.0 if name == "hue" else 1.0
         if not isinstance(value, tuple):
             value = (-value, value) if name == "hue" else (max(0.0, 1.0 - value), 1.0 + value)

@@ -1,4 +1,4 @@
-"""Any kind of picture -> a Pillow image in the wanted mode, or one error that names the picture and the reason."""
+"""Any kind of image -> a Pillow image in the wanted mode, or one error that names the image and the reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import IO, Any, TypeAlias
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from .color import orient, to_mode
 from .errors import ImageError
@@ -19,30 +19,33 @@ from .errors import ImageError
 # EPS is a program that Pillow hands to Ghostscript, WMF one that Windows plays; IPTC wraps a file of any format,
 # which Pillow opens by itself and so could be either.
 _REFUSED_FORMATS = ("EPS", "WMF", "IPTC")
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")  # ISO/IEC 23008-12
 
+HEIF_HINT = "Pillow reads HEIC with a plugin: pip install pillow-heif, then pillow_heif.register_heif_opener()"
 
-# What a picture may be given as.
-ImageSource: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | np.ndarray
+# An image may be given as any of these.
+ImageSource: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | np.ndarray
 
 
 def decode(source: ImageSource, mode: str = "RGB", *, where: str = "", share: bool = False) -> Image.Image:
-    """One picture, upright, in `mode`.
+    """One image, upright, in `mode`.
 
     Args:
-        source: a path (str or os.PathLike), the bytes of an image file, a Pillow image, or a uint8 array [H, W],
-            [H, W, 1] (grey) or [H, W, 3] (RGB).
+        source: a path (str or os.PathLike), the bytes of an image file, a file opened for reading bytes, a Pillow
+            image, or a uint8 array [H, W], [H, W, 1] (grey) or [H, W, 3] (RGB).
         mode: "RGB" or "L" (grey).
         where: how errors begin, e.g. "item 3 of the list".
         share: whether a Pillow image that needs no change may be given back itself, for those who do not write to it.
 
     Orientation tags are applied, transparency is laid on white, an animation gives its first frame (an open Pillow
-    image the frame it is at), 16-bit grey is scaled to 8 bits. Neither the picture nor any global state is changed;
+    image the frame it is at), 16-bit grey is scaled to 8 bits. Neither the image nor any global state is changed;
     no program is started.
 
     Raises:
         FileNotFoundError: for a path that does not exist.
-        ImageError: for everything that cannot be read as one picture, and for pictures above Pillow's decompression
-            limit, 2 * PIL.Image.MAX_IMAGE_PIXELS (178,956,970 pixels unless somebody changed it).
+        ImageError: for everything that cannot be read as one image, and for images above Pillow's decompression
+            limit, 2 * PIL.Image.MAX_IMAGE_PIXELS (178,956,970 pixels unless somebody changed it); above half of it
+            Pillow warns.
     """
     if mode not in ("RGB", "L"):
         raise ValueError(f'mode is {mode!r}; expected "RGB" or "L"')
@@ -50,13 +53,15 @@ def decode(source: ImageSource, mode: str = "RGB", *, where: str = "", share: bo
     if isinstance(source, (str, os.PathLike)):
         with _open_file(source, name) as file:
             return _decode_file(file, mode, name)
+    if hasattr(source, "read"):
+        source = _read(source, name)
     if isinstance(source, (bytes, bytearray, memoryview)):
         if not len(source):
             raise ImageError(f"{name}: there are no bytes; expected the contents of an image file")
         return _decode_file(io.BytesIO(source), mode, name)
     if isinstance(source, Image.Image):
-        picture = _decode_image(source, mode, name)
-        return picture.copy() if picture is source and not share else picture
+        image = _decode_image(source, mode, name)
+        return image.copy() if image is source and not share else image
     array = _check_array(source, name)
     if array.ndim == 3 and array.shape[2] not in (1, 3):
         raise ImageError(f"{name}: {_channel_complaint(array.shape, 'expected [H, W], [H, W, 1] or [H, W, 3]')}")
@@ -70,9 +75,9 @@ def split_channels(source: ImageSource, channels: int, *, where: str = "") -> li
     anything else; `where` is how errors begin.
     """
     name = _name(source, where)
-    if isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)):
+    if isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)) or hasattr(source, "read"):
         raise ImageError(
-            f"{name}: the preprocessing is for {channels} channels, and picture files have 1 or 3; "
+            f"{name}: the preprocessing is for {channels} channels, and image files have 1 or 3; "
             f"expected a uint8 array [H, W, {channels}]"
         )
     array = _check_array(source, name)
@@ -82,7 +87,7 @@ def split_channels(source: ImageSource, channels: int, *, where: str = "") -> li
 
 
 def _name(source: Any, where: str) -> str:
-    """What errors call the picture: "item 3 of the list ('cat.jpg')"."""
+    """The image's name in errors, such as "item 3 of the list ('cat.jpg')"."""
     if isinstance(source, (str, os.PathLike)):
         name = repr(os.fspath(source))
     elif isinstance(source, (bytes, bytearray, memoryview)):
@@ -110,7 +115,7 @@ def _open_file(path: str | os.PathLike[str], name: str) -> IO[bytes]:
     except FileNotFoundError:
         reason = "No such image file"
         if str(path).startswith(("http:/", "https:/")):
-            reason += " (addresses are not fetched: download the picture and give its path or bytes)"
+            reason += " (addresses are not fetched: download the image and give its path or bytes)"
         raise FileNotFoundError(errno.ENOENT, reason, os.fspath(path)) from None
     except ImageError:
         raise
@@ -118,63 +123,45 @@ def _open_file(path: str | os.PathLike[str], name: str) -> IO[bytes]:
         raise ImageError(f"{name}: cannot be opened: {error}") from error
 
 
+def _read(file: IO[bytes], name: str) -> bytes:
+    """All of an open file, from its beginning where it can go back there, as `PIL.Image.open` does."""
+    try:
+        if getattr(file, "seekable", bool)():
+            file.seek(0)
+        content = file.read()
+    except (OSError, ValueError) as error:  # ValueError: the file is closed
+        raise ImageError(f"{name}: cannot be read: {error}") from error
+    if not isinstance(content, bytes):
+        raise ImageError(f"{name}: gives {type(content).__name__}; expected a file opened for bytes, open(path, 'rb')")
+    return content
+
+
 def _decode_file(file: IO[bytes], mode: str, name: str) -> Image.Image:
+    Image.init()  # Pillow knows its rarer formats only then
+    formats = [known for known in Image.OPEN if known not in _REFUSED_FORMATS]
     with _errors_named(name):
-        return _decode_image(_identify(file, name), mode, name)
-
-
-def _identify(file: IO[bytes], name: str) -> Image.Image:
-    """`PIL.Image.open` without its warning for large pictures and without the formats that start programs.
-
-    Silencing that warning with `warnings.catch_warnings` would change the filters of every other thread.
-    """
-    prefix = file.read(16)
-    notes = []
-    tried = set(_REFUSED_FORMATS)
-    for register_formats in (Image.preinit, Image.init):  # the common ones first, then all
-        register_formats()
-        for format_name in [known for known in list(Image.OPEN) if known not in tried]:
-            tried.add(format_name)
-            factory, accept = Image.OPEN[format_name]
-            accepted = accept(prefix) if accept else True
-            if isinstance(accepted, str):  # why this installation cannot read a format that it recognises
-                notes.append(accepted)
-            elif accepted:
-                file.seek(0)
-                try:
-                    image = factory(file, "")
-                except Exception as error:
-                    if accept:  # formats without a signature refuse nearly every file: not worth telling
-                        notes.append(f"as {format_name}: {error or type(error).__name__}")
-                    continue
-                _check_pixels(image, name)
-                return image
-    if prefix.startswith((b"%!PS", b"\xc5\xd0\xd3\xc6")):
-        notes.append("PostScript is a program and is not run; save the picture as PNG")
-    reasons = "".join(f"; {note}" for note in notes)
-    raise ImageError(f"{name}: is not a picture that Pillow can read (it begins with {prefix!r}){reasons}")
-
-
-def _check_pixels(image: Image.Image, name: str) -> None:
-    warn_above = Image.MAX_IMAGE_PIXELS
-    if warn_above is None:
-        return
-    pixels = image.width * image.height
-    if pixels > 2 * warn_above:
-        raise ImageError(
-            f"{name}: says it has {image.width} x {image.height} = {pixels:,} pixels, above Pillow's decompression "
-            f"limit of {2 * warn_above:,}; make it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it"
-        )
-    if pixels > warn_above and hasattr(image, "_tile_size"):
-        # Pillow's TIFF reader (from 11 on) checks the size, and warns, a second time when it allocates the pixels.
-        image.im = Image.new(image.mode, image._tile_size).im
+        try:
+            image = Image.open(file, formats=formats)
+        except UnidentifiedImageError:
+            file.seek(0)
+            prefix = file.read(16)
+            hint = ""
+            if prefix.startswith((b"%!PS", b"\xc5\xd0\xd3\xc6")):
+                hint = "; PostScript is a program and is not run; save the image as PNG"
+            elif prefix[4:8] == b"ftyp" and prefix[8:12] in _HEIF_BRANDS:
+                hint = f"; {HEIF_HINT}"
+            raise ImageError(
+                f"{name}: is not an image that Pillow can read, or its header is damaged "
+                f"(it begins with {prefix!r}){hint}"
+            ) from None
+        return _decode_image(image, mode, name)
 
 
 def _decode_image(image: Image.Image, mode: str, name: str) -> Image.Image:
     if 0 in image.size:
         raise ImageError(f"{name}: has no pixels ({image.width} x {image.height})")
     if image.format in _REFUSED_FORMATS and getattr(image, "tile", None):  # opened by the caller, not read yet
-        raise ImageError(f"{name}: is an {image.format} file, which is not run; save the picture as PNG")
+        raise ImageError(f"{name}: is an {image.format} file, which is not run; save the image as PNG")
     with _errors_named(name):
         image.load()
         return orient(to_mode(image, mode, name), image)
@@ -187,6 +174,11 @@ def _errors_named(name: str) -> Iterator[None]:
         yield
     except ImageError:
         raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # the latter under -W error
+        reason = str(error).partition(", could be")[0]
+        raise ImageError(
+            f"{name}: {reason}; make it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it"
+        ) from error
     except Exception as error:
         reason = str(error) or type(error).__name__
         raise ImageError(f"{name}: cannot be decoded ({reason}); the file is damaged or cut short") from error
@@ -199,7 +191,7 @@ def _check_array(source: Any, name: str) -> np.ndarray:
     shape = list(source.shape)
     if source.ndim == 4:
         raise ImageError(
-            f"{name}: is a batch; expected one picture [H, W, C] uint8 at a time, so give list(array); "
+            f"{name}: is a batch; expected one image [H, W, C] uint8 at a time, so give list(array); "
             "a float batch [B, C, H, W] that is already normalised goes to the model, not to the preprocessing"
         )
     if source.ndim not in (2, 3):
@@ -227,7 +219,7 @@ def _channel_complaint(shape: tuple[int, ...], expected: str) -> str:
 
 
 def _type_complaint(source: Any) -> str:
-    expected = "expected a path, the bytes of an image file, a Pillow image or a uint8 array [H, W, C]"
+    expected = "expected a path, the bytes of an image file, an open file, a Pillow image or a uint8 array [H, W, C]"
     package = type(source).__module__.partition(".")[0]
     if package in ("paddle", "torch") and hasattr(source, "shape"):
         return (
@@ -235,7 +227,5 @@ def _type_complaint(source: Any) -> str:
             "it to the model itself; if it holds pixels, give tensor.numpy() as uint8 [H, W, C]"
         )
     if isinstance(source, (list, tuple)):
-        return f"is a {type(source).__name__} where one picture belongs; {expected}. Lists of pictures must be flat"
-    if hasattr(source, "read"):
-        return f"is a file object; {expected}, so give its .read()"
-    return f"cannot be a picture; {expected}"
+        return f"is a {type(source).__name__} where one image belongs; {expected}. Lists of images must be flat"
+    return f"cannot be an image; {expected}"

@@ -1,4 +1,4 @@
-"""Random erasing (arXiv 1708.04896) of normalised pictures."""
+"""Random erasing (arXiv 1708.04896) of normalised images."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .record import check_count, check_name, check_number, check_range
+from .checks import check_count, check_name, check_number, check_range
 
 
 @dataclass(frozen=True)
 class RandomErasing:
-    """With probability `prob`, fills random rectangles of a picture. Equals timm's `RandomErasing`.
+    """With probability `prob`, fills random rectangles of an image. Equals timm's `RandomErasing`.
 
     Args:
-        prob: of a picture to be erased at all.
-        area: (lowest, highest) part of the picture, in [0, 1]; with a count above 1, of all rectangles together.
+        prob: of an image to be erased at all.
+        area: (lowest, highest) part of the image, in [0, 1]; with a count above 1, of all rectangles together.
         aspect: lowest height / width, from 1e-6 to 1; the highest is its inverse. Drawn log-uniformly.
-        mode: what fills a rectangle: "pixel": noise, normal with mean 0 and deviation 1; "rand": one such number per
+        mode: how a rectangle is filled: "pixel": noise, normal with mean 0 and deviation 1; "rand": one such number per
             channel; "const": 0, which is the mean colour.
-        count: most rectangles in a picture; their number is uniform from 1 to this.
+        count: most rectangles in an image; their number is uniform from 1 to this.
 
-    A rectangle as high or as wide as the picture is drawn again, up to ten times. Raises ValueError for values that
+    A rectangle as high or as wide as the image is drawn again, up to ten times. Raises ValueError for values that
     cannot work.
     """
 
@@ -33,9 +33,9 @@ class RandomErasing:
     count: int = 1
 
     def __post_init__(self) -> None:
-        check_number("prob", self.prob, 0, 1)
-        check_range("area", self.area, 0, 1)
-        check_number("aspect", self.aspect, 1e-6, 1)
+        check_number("prob", self.prob, "[0, 1]")
+        check_range("area", self.area, "[0, 1]")
+        check_number("aspect", self.aspect, "[1e-6, 1]")
         check_name("mode", self.mode, ("pixel", "rand", "const"))
         check_count("count", self.count, 1)
 

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class ImageError(ValueError):
-    """A picture that cannot be used. The message names the picture, what is wrong with it, and what to do."""
+    """An image that cannot be used. The message names the image, what is wrong with it, and what to do."""

@@ -1,4 +1,4 @@
-"""A folder of pictures, one subfolder per class -> numbered, augmented samples and the batches made of them."""
+"""A folder of images, one subfolder per class -> numbered, augmented samples and the batches made of them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from PIL import Image
 
+from .checks import check_count
 from .decode import decode
 from .errors import ImageError
+from .generator import as_generator
 from .preprocess import Preprocess
-from .record import check_count
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # torchvision's
 
 
 class Sample(NamedTuple):
-    """One picture of an `ImageFolder`; `image` is None, and `reason` a sentence, when it could not be read."""
+    """One image of an `ImageFolder`; `image` is None, and `reason` a sentence, when it could not be read."""
 
     image: Any
     label: int
@@ -34,7 +35,7 @@ Batch: TypeAlias = tuple[Any, Any, Any, list[str]]
 
 
 class ImageFolder:
-    """The pictures under `root`/class/, at any depth, as a map-style dataset for `paddle.io.DataLoader`.
+    """The images under `root`/class/, at any depth, as a map-style dataset for `paddle.io.DataLoader`.
 
     Args:
         root: the folder. Files and folders whose names begin with a dot are passed over; files of other kinds than
@@ -42,9 +43,9 @@ class ImageFolder:
         transform: for training, called as transform(image, rng) with a Pillow image (RGB) and a
             `numpy.random.Generator`; gives an array [C, H, W] float32.
         preprocess: for evaluation, instead of `transform`: a `Preprocess`. With neither, samples hold Pillow images.
-        seed: of the generators. That of a sample is `numpy.random.default_rng([seed, draw])`, so what augmentation
-            does depends on (seed, draw) alone, however many workers or processes there are.
-        on_unreadable: what becomes of a file that is no readable picture: "skip" gives a `Sample` without image, which
+        seed: of the generators. That of `dataset[index, draw]` is `numpy.random.default_rng([seed, draw])`, so its
+            augmentation depends on (seed, draw) alone, however many workers or processes there are.
+        on_unreadable: for files that cannot be read as an image: "skip" gives a `Sample` without image, which
             `collate` takes out of the batch and names there; "raise" raises ImageError.
         classes: the classes in the order of the labels, such as those of the training set; default: the names of the
             subfolders, sorted.
@@ -52,10 +53,11 @@ class ImageFolder:
     Attributes: `classes`, a list of names; `samples`, a list of (path, label), sorted by class and path; `labels`,
     an int64 array [len]; `ignored`, a list of paths.
 
-    `dataset[index, draw]` gives a `Sample`; `dataset[index]` takes the index as draw.
+    `dataset[index, draw]` gives a `Sample`, and `EpochSampler` makes such keys. `dataset[index]` is augmented anew each
+    time, in every worker and epoch, by a generator that is seeded from NumPy's global random state.
 
     Raises FileNotFoundError or NotADirectoryError for a bad `root`, and OSError for a folder in it that cannot be
-    listed; ValueError when the folder has no subfolders, a subfolder has no pictures, pictures lie beside the
+    listed; ValueError when the folder has no subfolders, a subfolder has no images, images lie beside the
     subfolders (their class would be unknown), or the subfolders are not the given `classes`; ValueError or TypeError
     for the other arguments.
     """
@@ -94,7 +96,7 @@ class ImageFolder:
                     f"; it holds {len(others)} other files, such as {os.path.basename(others[0])!r}" if others else ""
                 )
                 raise ValueError(
-                    f"class {name!r} has no pictures: no file below {os.path.join(self.root, name)!r} ends in one of "
+                    f"class {name!r} has no images: no file below {os.path.join(self.root, name)!r} ends in one of "
                     f"{', '.join(IMAGE_ENDINGS)}{hint}; add some or remove the folder"
                 )
             self.samples += [(path, label) for path in images]
@@ -108,7 +110,7 @@ class ImageFolder:
         index, draw = key if isinstance(key, tuple) else (key, None)
         index = operator.index(index)
         if not -len(self) <= index < len(self):
-            raise IndexError(f"index {index} of a folder with {len(self)} pictures")
+            raise IndexError(f"index {index} of a folder with {len(self)} images")
         index %= len(self)
         path, label = self.samples[index]
         try:
@@ -121,7 +123,7 @@ class ImageFolder:
         if self.preprocess is not None:
             return Sample(self.preprocess.array(image), label, index)
         if self.transform is not None:
-            rng = np.random.default_rng([self.seed, index if draw is None else operator.index(draw)])
+            rng = as_generator(None) if draw is None else np.random.default_rng([self.seed, operator.index(draw)])
             return Sample(self.transform(image, rng), label, index)
         return Sample(image, label, index)
 
@@ -158,12 +160,12 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 
 def load_batches(dataset: ImageFolder, sampler: Iterable[list[Any]], *, num_workers: int = 0) -> Iterator[Batch]:
-    """What `collate` gives for each list of keys of `sampler`, such as an `EpochSampler`, with tensors for arrays.
+    """The batches of `collate` for each list of keys of `sampler`, such as an `EpochSampler`, with tensors for arrays.
 
-    With workers this is `paddle.io.DataLoader`. Without, the pictures are read in the calling thread: Paddle's loader
+    With workers this is `paddle.io.DataLoader`. Without, the images are read in the calling thread: Paddle's loader
     reads them in another, whose exceptions leave the caller waiting for ever (3.0.0 to 3.3.1).
 
-    Raises ImageError for an unreadable picture when the dataset says on_unreadable="raise". Exceptions of a transform
+    Raises ImageError for an unreadable image when the dataset says on_unreadable="raise". Exceptions of a transform
     come as they are without workers; with them Paddle writes them to stderr and raises SystemError.
     """
     quiet = copy.copy(dataset)  # Paddle makes an exception of a worker a SystemError about its queue
@@ -196,25 +198,25 @@ def _check_preprocess(preprocess: Any) -> None:
     if preprocess.size is None:
         raise ValueError("the preprocess has no size; use preprocess.replace(size=224) or model.preprocess")
     if preprocess.in_chans not in (1, 3):
-        raise ValueError(f"the preprocess is for {preprocess.in_chans} channels, and picture files have 1 or 3")
+        raise ValueError(f"the preprocess is for {preprocess.in_chans} channels, and image files have 1 or 3")
 
 
 def _class_folders(root: str) -> list[str]:
     if not os.path.exists(root):
-        raise FileNotFoundError(f"{root!r} does not exist; expected a folder with one subfolder of pictures per class")
+        raise FileNotFoundError(f"{root!r} does not exist; expected a folder with one subfolder of images per class")
     if not os.path.isdir(root):
-        raise NotADirectoryError(f"{root!r} is a file; expected a folder with one subfolder of pictures per class")
+        raise NotADirectoryError(f"{root!r} is a file; expected a folder with one subfolder of images per class")
     with os.scandir(root) as entries:
         visible = [entry for entry in entries if not entry.name.startswith(".")]
     folders = sorted(entry.name for entry in visible if entry.is_dir())
     loose = sorted(entry.name for entry in visible if entry.name.lower().endswith(IMAGE_ENDINGS) and not entry.is_dir())
     if loose:
         raise ValueError(
-            f"{len(loose)} pictures, such as {loose[0]!r}, lie directly in {root!r}, where they belong to no class; "
+            f"{len(loose)} images, such as {loose[0]!r}, lie directly in {root!r}, where they belong to no class; "
             f"move them into a subfolder named after their class, such as {os.path.join(root, 'cat')!r}"
         )
     if not folders:
-        raise ValueError(f"{root!r} has no subfolders; expected one subfolder of pictures per class")
+        raise ValueError(f"{root!r} has no subfolders; expected one subfolder of images per class")
     return folders
 
 
@@ -242,7 +244,7 @@ def _refuse(error: OSError) -> None:
 
 
 def _files(folder: str) -> tuple[list[str], list[str]]:
-    """(pictures, other files) at any depth, sorted by path; links are followed, and no folder is entered twice."""
+    """(images, other files) at any depth, sorted by path; links are followed, and no folder is entered twice."""
     images: list[str] = []
     others: list[str] = []
     entered = set()

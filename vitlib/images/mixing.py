@@ -7,17 +7,17 @@ from typing import TypeAlias
 
 import numpy as np
 
-from .record import check_count, check_name, check_number, check_range
+from .checks import check_count, check_name, check_number, check_range
 
 Box: TypeAlias = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
 class Mixup:
-    """Mixes picture i of a batch of B with picture B - 1 - i, by Mixup or by CutMix. Equals timm's `Mixup`.
+    """Mixes image i of a batch of B with image B - 1 - i, by Mixup or by CutMix. Equals timm's `Mixup`.
 
-    Mixup gives lam * picture + (1 - lam) * partner; CutMix puts a rectangle of the partner, (1 - lam) of the area,
-    into the picture. lam is drawn from Beta(alpha, alpha). Targets are lam * target + (1 - lam) * partner's target.
+    Mixup gives lam * image + (1 - lam) * partner; CutMix puts a rectangle of the partner, (1 - lam) of the area,
+    into the image. lam is drawn from Beta(alpha, alpha). Targets are lam * target + (1 - lam) * partner's target.
 
     Args:
         num_classes: C, columns of the targets.
@@ -25,14 +25,14 @@ class Mixup:
         cutmix_alpha: of CutMix's lam; 0 leaves CutMix out.
         prob: of mixing at all.
         switch_prob: of CutMix where both are possible.
-        mode: what shares one lam, method and rectangle: "batch": all pictures; "pair": a picture and its partner;
-            "elem": nothing, each picture has its own.
+        mode: "batch": all images share one lam, method and rectangle; "pair": an image and its partner share them;
+            "elem": each image has its own.
         label_smoothing: s; a target is 1 - s + s / C in its class, s / C elsewhere.
-        cutmix_minmax: (lowest, highest) rectangle side as a part of the picture's, in [0, 1]; drawn uniformly instead
+        cutmix_minmax: (lowest, highest) rectangle side as a part of the image's, in [0, 1]; drawn uniformly instead
             of from lam. Turns CutMix on.
-        correct_lam: lam of CutMix is the part that the picture really keeps, since a rectangle is cut off at the edges.
+        correct_lam: lam of CutMix is the part that the image really keeps, since a rectangle is cut off at the edges.
 
-    In a batch of odd size the middle picture is its own partner: "batch" leaves it as it is, up to rounding, and so
+    In a batch of odd size the middle image is its own partner: "batch" leaves it as it is, up to rounding, and so
     does "elem"; "pair" refuses such batches. Raises ValueError for values that cannot work.
     """
 
@@ -49,12 +49,12 @@ class Mixup:
     def __post_init__(self) -> None:
         check_count("num_classes", self.num_classes, 1)
         for name in ("mixup_alpha", "cutmix_alpha"):
-            check_number(name, getattr(self, name), 0)
+            check_number(name, getattr(self, name), "[0, inf)")
         for name in ("prob", "switch_prob", "label_smoothing"):
-            check_number(name, getattr(self, name), 0, 1)
+            check_number(name, getattr(self, name), "[0, 1]")
         check_name("mode", self.mode, ("batch", "pair", "elem"))
         if self.cutmix_minmax is not None:
-            check_range("cutmix_minmax", self.cutmix_minmax, 0, 1)
+            check_range("cutmix_minmax", self.cutmix_minmax, "[0, 1]")
         elif not self.mixup_alpha and not self.cutmix_alpha:
             raise ValueError("mixup_alpha and cutmix_alpha are both 0: nothing would be mixed; leave Mixup out instead")
 
@@ -70,7 +70,7 @@ class Mixup:
         batch, _, height, width = images.shape
         lams, boxes = self._draw(batch, height, width, rng)
         original = np.empty_like(images[0])
-        for i in range(batch // 2):  # a picture and its partner at a time stay in the cache
+        for i in range(batch // 2):  # an image and its partner at a time stay in the cache
             j = batch - 1 - i
             original[...] = images[i]
             _mix(images[i], images[j], lams[i], boxes[i])
@@ -83,7 +83,7 @@ class Mixup:
     def _draw(
         self, batch: int, height: int, width: int, rng: np.random.Generator
     ) -> tuple[list[float | np.float32], list[Box | None]]:
-        """lam and, for CutMix, the rectangle of each picture; drawn in timm's order."""
+        """lam and, for CutMix, the rectangle of each image; drawn in timm's order."""
         one_for_all = self.mode == "batch"
         count = 1 if one_for_all else batch // 2 if self.mode == "pair" else batch
         lams, cuts = self._draw_batch(rng) if one_for_all else self._draw_each(count, rng)
@@ -160,7 +160,7 @@ class Mixup:
             )
         if self.mode == "pair" and len(images) % 2:
             raise ValueError(
-                f'images: a batch of {len(images)}; mode="pair" mixes two and two, so drop a picture '
+                f'images: a batch of {len(images)}; mode="pair" mixes two and two, so drop an image '
                 '(drop_last=True in a data loader), or use mode="batch" or "elem"'
             )
 

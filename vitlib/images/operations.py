@@ -1,4 +1,4 @@
-"""timm's augmentation operations: what each does to a picture, and how a magnitude becomes its argument.
+"""timm's augmentation operations, and how a magnitude becomes the argument of each.
 
 Equal to `timm.data.auto_augment` pixel for pixel for the same argument; both call Pillow. `TONAL` operations take
 (image, argument), `GEOMETRIC` ones (image, argument, method, fill); images are "RGB" or "L", and what needs colour
@@ -73,27 +73,27 @@ def solarize_add(image: Image.Image, add: int) -> Image.Image:
 
 
 def color(image: Image.Image, factor: float) -> Image.Image:
-    """0 gives grey, 1 the picture itself, more than 1 stronger colours."""
+    """0 gives grey, 1 the image itself, more than 1 stronger colours."""
     return image if image.mode == "L" else ImageEnhance.Color(image).enhance(factor)
 
 
 def desaturate(image: Image.Image, amount: float) -> Image.Image:
-    """0 gives the picture itself, 1 grey."""
+    """0 gives the image itself, 1 grey."""
     return color(image, min(1.0, max(0.0, 1.0 - amount)))
 
 
 def contrast(image: Image.Image, factor: float) -> Image.Image:
-    """0 gives the mean grey, 1 the picture itself."""
+    """0 gives the mean grey, 1 the image itself."""
     return ImageEnhance.Contrast(image).enhance(factor)
 
 
 def brightness(image: Image.Image, factor: float) -> Image.Image:
-    """0 gives black, 1 the picture itself."""
+    """0 gives black, 1 the image itself."""
     return ImageEnhance.Brightness(image).enhance(factor)
 
 
 def sharpness(image: Image.Image, factor: float) -> Image.Image:
-    """0 gives a smoothed picture, 1 the picture itself, more than 1 a sharpened one."""
+    """0 gives a smoothed image, 1 the image itself, more than 1 a sharpened one."""
     return ImageEnhance.Sharpness(image).enhance(factor)
 
 
@@ -103,7 +103,7 @@ def gaussian_blur(image: Image.Image, radius: float) -> Image.Image:
 
 
 def hue(image: Image.Image, shift: float) -> Image.Image:
-    """Turns the hue by `shift` of the circle, in [-0.5, 0.5]; equal to torchvision's `adjust_hue` on pictures."""
+    """Turns the hue by `shift` of the circle, in [-0.5, 0.5]; equal to torchvision's `adjust_hue` on images."""
     if image.mode == "L":
         return image
     hues, saturations, values = image.convert("HSV").split()
@@ -145,7 +145,7 @@ GEOMETRIC = {
     "TranslateXRel": (translate_x, _signed(0.45)),
     "TranslateYRel": (translate_y, _signed(0.45)),
 }
-# "Increasing" variants change a picture more at higher levels; some of the others change it less.
+# "Increasing" variants change an image more at higher levels; some of the others change it less.
 TONAL = {
     "AutoContrast": (auto_contrast, None),
     "Equalize": (equalize, None),

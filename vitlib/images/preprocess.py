@@ -1,18 +1,19 @@
-"""`Preprocess`: what an image goes through before a model, as data that travels with the weights."""
+"""`Preprocess`: resizing, cropping and normalising before a model, as data that travels with the weights."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from .checks import check_name, check_number
 from .decode import ImageSource, decode, split_channels
 from .errors import ImageError
 from .normalize import normalize
-from .record import Record, check_mean_and_std, check_name, check_number, check_numbers, check_size
+from .record import Record, check_mean_and_std, check_numbers, check_size
 from .resize import INTERPOLATIONS, RESIZE_RULES, resize_and_crop
 
 if TYPE_CHECKING:
@@ -67,9 +68,9 @@ class Preprocess(Record):
     def __post_init__(self) -> None:
         checked = {
             "size": check_size(self.size),
-            "crop_fraction": check_number("crop_fraction", self.crop_fraction, 1e-3, 1),
+            "crop_fraction": check_number("crop_fraction", self.crop_fraction, "[0.001, 1]"),
             "resize": check_name("resize", self.resize, RESIZE_RULES),
-            "interpolation": check_name("interpolation", self.interpolation, INTERPOLATIONS),
+            "interpolation": check_name("interpolation", self.interpolation, tuple(INTERPOLATIONS)),
             "mean": check_numbers("mean", self.mean),
             "std": check_numbers("std", self.std),
         }
@@ -85,7 +86,7 @@ class Preprocess(Record):
     def __call__(self, images: ImageSource | Sequence[ImageSource]) -> paddle.Tensor:
         """One image -> [1, C, H, W], a list or tuple of B images -> [B, C, H, W]; float32.
 
-        Raises ValueError when size is None, `ImageError` (a ValueError) for a picture that cannot be used, naming it,
+        Raises ValueError when size is None, `ImageError` (a ValueError) for an image that cannot be used, naming it,
         and FileNotFoundError for a path that does not exist.
         """
         import paddle  # here, so that data-loader workers, which call `array`, do without it
@@ -96,22 +97,22 @@ class Preprocess(Record):
             raise ImageError("the list of images is empty; expected at least one")
         batch = np.empty((len(images), self.in_chans, *self._target()), np.float32)
         for index, image in enumerate(images):
-            batch[index] = self._normalize(self._pictures(image, f"item {index} of the list, counted from 0"))
+            batch[index] = self._normalize(self._cropped(image, f"item {index} of the list, counted from 0"))
         return paddle.to_tensor(batch)
 
     def array(self, image: ImageSource) -> np.ndarray:
         """One image -> [C, H, W] float32, in NumPy alone. Raises as calling does."""
-        return self._normalize(self._pictures(image))
+        return self._normalize(self._cropped(image))
 
     def crop(self, image: ImageSource) -> Image.Image:
-        """One image -> the resized and cropped picture that the model sees, before normalising; mode L or RGB.
+        """One image -> the resized and cropped image that the model sees, before normalising; mode L or RGB.
 
-        Raises as calling does, and for records of other than 1 or 3 channels, which no picture can show.
+        Raises as calling does, and for records of other than 1 or 3 channels, which no image can show.
         """
         if self.in_chans not in (1, 3):
-            raise ValueError(f"{self.in_chans} channels make no picture; use array(image), or 1 or 3 means and stds")
-        picture = self._pictures(image)[0]
-        return picture.copy() if picture is image else picture  # so that nobody draws on the caller's picture
+            raise ValueError(f"{self.in_chans} channels make no image; use array(image), or 1 or 3 means and stds")
+        cropped = self._cropped(image)[0]
+        return cropped.copy() if cropped is image else cropped  # so that nobody draws on the caller's image
 
     def with_channels(self, in_chans: int) -> Preprocess:
         """A copy for models of another number of channels: 1 takes the means of mean and std, more repeat them in turn,
@@ -132,42 +133,29 @@ class Preprocess(Record):
             )
         return (self.size, self.size) if isinstance(self.size, int) else self.size
 
-    def _pictures(self, image: ImageSource, where: str = "") -> list[Image.Image]:
-        """The cropped picture; for other than 1 or 3 channels one grey picture per channel."""
+    def _cropped(self, image: ImageSource, where: str = "") -> list[Image.Image]:
+        """The cropped image; for other than 1 or 3 channels one grey image per channel."""
         size = self._target()
-        if hasattr(image, "read"):
-            image = _contents(image, where)
         if self.in_chans in (1, 3):
-            pictures = [decode(image, "L" if self.in_chans == 1 else "RGB", where=where, share=True)]
+            planes = [decode(image, "L" if self.in_chans == 1 else "RGB", where=where, share=True)]
             fills = [tuple(round(255 * value) for value in self.mean)]
         else:
-            pictures = split_channels(image, self.in_chans, where=where)
+            planes = split_channels(image, self.in_chans, where=where)
             fills = [(round(255 * value),) for value in self.mean]
         return [
             resize_and_crop(
-                picture,
+                plane,
                 size,
                 crop_fraction=self.crop_fraction,
                 rule=self.resize,
                 interpolation=self.interpolation,
                 fill=(fill if len(fill) > 1 else fill[0]) if self.resize == "border" else 0,
             )
-            for picture, fill in zip(pictures, fills, strict=True)
+            for plane, fill in zip(planes, fills, strict=True)
         ]
 
-    def _normalize(self, pictures: list[Image.Image]) -> np.ndarray:
-        """Pictures of C channels together -> [C, H, W] float32."""
-        if len(pictures) == 1:
-            return normalize(np.asarray(pictures[0]), self.mean, self.std)
-        return normalize(np.stack([np.asarray(picture) for picture in pictures], axis=2), self.mean, self.std)
-
-
-def _contents(file: IO[bytes], where: str) -> bytes:
-    """All bytes of an open file, from its start where it can be rewound."""
-    if hasattr(file, "seekable") and file.seekable():
-        file.seek(0)
-    contents = file.read()
-    if not isinstance(contents, bytes):
-        name = f"{where} (a file object)" if where else "a file object"
-        raise ImageError(f"{name}: reading gives {type(contents).__name__}; expected bytes, as of open(path, 'rb')")
-    return contents
+    def _normalize(self, planes: list[Image.Image]) -> np.ndarray:
+        """Images of C channels together -> [C, H, W] float32."""
+        if len(planes) == 1:
+            return normalize(np.asarray(planes[0]), self.mean, self.std)
+        return normalize(np.stack([np.asarray(plane) for plane in planes], axis=2), self.mean, self.std)

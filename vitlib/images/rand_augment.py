@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from .checks import check_count, check_name, check_number
 from .operations import GEOMETRIC, TONAL, Fill, desaturate, gaussian_blur, solarize
 from .random_crop import draw_interpolation
-from .record import check_count, check_name, check_number
 
 _PLAIN = (
     "AutoContrast", "Equalize", "Invert", "Rotate", "Posterize", "Solarize", "SolarizeAdd", "Color", "Contrast",
@@ -48,7 +48,7 @@ class RandAugment:
 
     Args:
         magnitude: from 0 to 10, or to `max_magnitude`.
-        layers: operations drawn for each picture.
+        layers: operations drawn for each image.
         magnitude_std: standard deviation of the magnitude; infinity draws it uniformly from 0 to `magnitude`.
         max_magnitude: the drawn magnitude is clipped to [0, max_magnitude].
         increasing: posterize, solarize and the enhancements in their variants that grow with the magnitude.
@@ -56,7 +56,7 @@ class RandAugment:
         operations: "standard", or timm's sets "weights", "3a" and "3aw".
         interpolation: of rotating, shearing and shifting: a name that `Preprocess` knows ("nearest", "bilinear" or
             "bicubic"), or "random": bilinear or bicubic, drawn each time.
-        fill: where these leave a hole, whole numbers 0..255: one for all channels, or three, whose mean grey pictures
+        fill: where these leave a hole, whole numbers 0..255: one for all channels, or three, whose mean grey images
             take.
 
     Raises ValueError for values that cannot work.
@@ -74,14 +74,14 @@ class RandAugment:
 
     def __post_init__(self) -> None:
         for name in ("magnitude", "max_magnitude"):
-            check_number(name, getattr(self, name), 0)
-        check_number("magnitude_std", self.magnitude_std, 0, infinite=True)
+            check_number(name, getattr(self, name), "[0, inf)")
+        check_number("magnitude_std", self.magnitude_std, "[0, inf]")
         bands = self.fill if isinstance(self.fill, (list, tuple)) else (self.fill,)
         whole = all(isinstance(band, numbers.Integral) and 0 <= band <= 255 for band in bands)
         if len(bands) not in (1, 3) or not whole:
             raise ValueError(f"fill={self.fill!r}: expected a whole number from 0 to 255, or three, one per channel")
         object.__setattr__(self, "fill", tuple(map(int, bands)))
-        check_number("prob", self.prob, 0, 1)
+        check_number("prob", self.prob, "[0, 1]")
         check_count("layers", self.layers)
         check_name("operations", self.operations, ("standard", *_SETS))
         check_name("interpolation", self.interpolation, ("random", "nearest", "bilinear", "bicubic"))
@@ -137,7 +137,7 @@ class RandAugment:
         return operation(image) if argument is None else operation(image, argument(level, rng))
 
     def _fill(self, channels: int) -> Fill:
-        """What Pillow takes for a picture of that many channels: for grey, the mean of three."""
+        """The fill colour of an image of that many channels: for grey, the mean of three."""
         if channels == 1:
             return round(sum(self.fill) / len(self.fill))
         return self.fill * channels if len(self.fill) == 1 else self.fill
@@ -184,7 +184,7 @@ class ThreeAugment:
     """DeiT III's 3-Augment: grey, solarised above 128, or blurred with a radius uniform in [0.1, 2]; one of them.
 
     Equals the choice in `new_data_aug_generator` of facebook's DeiT code and timm's "3a", which are the same. Grey
-    pictures (mode L) stay as they are in a third of the cases.
+    images (mode L) stay as they are in a third of the cases.
     """
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .record import check_count, check_name, check_range, check_size
+from .checks import check_count, check_name, check_range
+from .record import check_size
 from .resize import INTERPOLATIONS, WHOLE_UP_TO, resize_part, resized_size
 
-# "random" is drawn for each picture from these two, as in timm.
+# "random" is drawn for each image from these two, as in timm.
 RANDOM_INTERPOLATIONS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC)
 TRAIN_INTERPOLATIONS = ("random", *INTERPOLATIONS)
 
@@ -26,17 +27,17 @@ def draw_interpolation(interpolation: str, rng: np.random.Generator) -> Image.Re
 
 @dataclass(frozen=True)
 class RandomResizedCrop:
-    """A part of the picture of random area and aspect ratio, at a random place, resized to `size`.
+    """A part of the image of random area and aspect ratio, at a random place, resized to `size`.
 
     Equals timm's `RandomResizedCropAndInterpolation` and torchvision's `RandomResizedCrop`: ten attempts with the area
-    uniform in `scale` times the picture's, the aspect ratio log-uniform in `ratio`; then the largest central part
+    uniform in `scale` times the image's, the aspect ratio log-uniform in `ratio`; then the largest central part
     whose aspect ratio lies in `ratio`. (Inception, arXiv 1409.4842, section 6.)
 
     Args:
         size: of the result, int or (height, width).
         scale: (lowest, highest) part of the area, in [0, 1].
         ratio: (lowest, highest) width / height, from 1e-6 to 1e6.
-        interpolation: a name that `Preprocess` knows, or "random": bilinear or bicubic, drawn for each picture.
+        interpolation: a name that `Preprocess` knows, or "random": bilinear or bicubic, drawn for each image.
 
     Raises ValueError for values that cannot work.
     """
@@ -48,19 +49,19 @@ class RandomResizedCrop:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", _check_crop_size(self.size))
-        object.__setattr__(self, "scale", check_range("scale", self.scale, 0, 1))
-        object.__setattr__(self, "ratio", check_range("ratio", self.ratio, 1e-6, 1e6))
+        object.__setattr__(self, "scale", check_range("scale", self.scale, "[0, 1]"))
+        object.__setattr__(self, "ratio", check_range("ratio", self.ratio, "[1e-6, 1e6]"))
         check_name("interpolation", self.interpolation, TRAIN_INTERPOLATIONS)
 
     def box(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
-        """The part to cut from a picture of that size, as (left, top, right, bottom)."""
+        """The part to cut from an image of that size, as (left, top, right, bottom)."""
         log_ratio = math.log(self.ratio[0]), math.log(self.ratio[1])
         for _ in range(10):
             area = rng.uniform(*self.scale) * (width * height)
             aspect = math.exp(rng.uniform(*log_ratio))
             part_width = round(math.sqrt(area * aspect))
             part_height = round(math.sqrt(area / aspect))
-            # timm and torchvision do not ask for at least one pixel and fail on pictures of very few
+            # timm and torchvision do not ask for at least one pixel and fail on images of very few
             if 0 < part_width <= width and 0 < part_height <= height:
                 top = int(rng.integers(0, height - part_height + 1))
                 left = int(rng.integers(0, width - part_width + 1))
@@ -93,7 +94,7 @@ class SimpleRandomCrop:
     Args:
         size: of the result, int or (height, width).
         padding: pixels on each side, below the size.
-        interpolation: a name that `Preprocess` knows, or "random": bilinear or bicubic, drawn for each picture.
+        interpolation: a name that `Preprocess` knows, or "random": bilinear or bicubic, drawn for each image.
 
     Raises ValueError for values that cannot work.
     """
@@ -134,7 +135,7 @@ def _check_crop_size(size: Any) -> int | tuple[int, int]:
 
 
 def _crop_mirrored(image: Image.Image, left: int, top: int, right: int, bottom: int) -> Image.Image:
-    """A crop that may reach over the edges, where the picture is mirrored about its outermost pixels."""
+    """A crop that may reach over the edges, where the image is mirrored about its outermost pixels."""
     if left >= 0 and top >= 0 and right <= image.width and bottom <= image.height:
         return image.crop((left, top, right, bottom))
     rows, columns = np.abs(np.arange(top, bottom)), np.abs(np.arange(left, right))

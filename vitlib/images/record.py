@@ -6,7 +6,6 @@ Each check gives the value in its final form or raises ValueError with what was 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import inspect
 import math
@@ -15,11 +14,12 @@ import operator
 import re
 import textwrap
 import typing
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import field
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+
+from .checks import did_you_mean
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -112,35 +112,19 @@ def sentence(cls: type, name: str) -> str:
     return ""
 
 
-def step(default: Any, sentence: str) -> Any:
-    """A dataclass field with a default and a sentence that documents it."""
-    return field(default=default, metadata={"help": sentence})
-
-
-def nearest(name: Any, names: Iterable[str], count: int = 1) -> list[str]:
-    """The names most like a wrong one, at most `count` of them, the nearest first."""
-    spellings = {other.lower(): other for other in reversed([*names])}
-    return [spellings[other] for other in difflib.get_close_matches(str(name).lower(), spellings, n=count, cutoff=0.5)]
-
-
-def did_you_mean(name: Any, names: Iterable[str], count: int = 1) -> str:
-    """ "; did you mean 'depth'?", or "" where no name is near."""
-    near = nearest(name, names, count)
-    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-
-
-def known_fields(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values, if each belongs to a field of the dataclass; else TypeError with the nearest name."""
+def known_fields(cls: type[Record], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, if each belongs to a field of the record; else TypeError with the nearest name."""
     names = [entry.name for entry in dataclasses.fields(cls)]
     for name in values:
         if name not in names:
-            way = getattr(cls, "elsewhere", {}).get(name)
-            hint = f"; {way}." if way else did_you_mean(name, names)
+            way = cls.elsewhere.get(name)
+            hint = f"; {way}." if way else did_you_mean(name, names, cutoff=0.4)
             raise TypeError(f"{cls.__name__} has no field {name!r}{hint} It has {', '.join(names)}")
     return dict(values)
 
 
 def check_size(size: Any) -> int | tuple[int, int] | None:
+    """An int, (height, width) or None."""
     if size is None:
         return None
     pair = size if isinstance(size, (list, tuple)) else (size, size)
@@ -155,15 +139,8 @@ def check_size(size: Any) -> int | tuple[int, int] | None:
     return (height, width) if isinstance(size, (list, tuple)) else height
 
 
-def check_name(field_name: str, value: Any, known: Collection[str]) -> str:
-    """One of the known names."""
-    if isinstance(value, str) and value in known:
-        return value
-    expected = ", ".join(map(repr, known))
-    raise ValueError(f"{field_name}={value!r}: expected one of {expected}{did_you_mean(value, known)}")
-
-
 def check_numbers(field_name: str, values: Any) -> tuple[float, ...]:
+    """Finite numbers, one per channel."""
     if isinstance(values, np.ndarray):
         values = values.tolist()
     if not isinstance(values, (list, tuple)) or not values:
@@ -172,45 +149,6 @@ def check_numbers(field_name: str, values: Any) -> tuple[float, ...]:
         if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
             raise ValueError(f"{field_name}={values!r}: {value!r} is not a finite number")
     return tuple(float(value) for value in values)
-
-
-def check_number(
-    field_name: str,
-    value: Any,
-    low: float,
-    high: float = math.inf,
-    *,
-    infinite: bool = False,
-    open_end: bool = False,
-) -> float:
-    """A number from `low` to `high`, both included (`high` is not with open_end), and finite unless infinity is one of
-    its values."""
-    known = not isinstance(value, bool) and isinstance(value, numbers.Real)
-    inside = known and low <= value <= high and not (open_end and value == high)  # NaN fails, too
-    if not inside or (math.isinf(value) and not infinite):
-        limits = (
-            f"from {low:g} to {'below ' if open_end else ''}{high:g}" if high < math.inf else f"of at least {low:g}"
-        )
-        limits += "" if infinite or high < math.inf else ", and finite"
-        raise ValueError(f"{field_name}={value!r}: expected a number {limits}")
-    return float(value)
-
-
-def check_count(field_name: str, value: Any, low: int = 0) -> int:
-    """A whole number, at least `low`."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < low:
-        raise ValueError(f"{field_name}={value!r}: expected a whole number, at least {low}")
-    return int(value)
-
-
-def check_range(field_name: str, values: Any, low: float, high: float = math.inf) -> tuple[float, float]:
-    """(lowest, highest), in this order and both from `low` to `high`."""
-    if not isinstance(values, (list, tuple)) or len(values) != 2:
-        raise ValueError(f"{field_name}={values!r}: expected (lowest, highest)")
-    first, last = (check_number(field_name, value, low, high) for value in values)
-    if first > last:
-        raise ValueError(f"{field_name}={values!r}: expected (lowest, highest), in this order")
-    return first, last
 
 
 def check_mean_and_std(mean: tuple[float, ...], std: tuple[float, ...]) -> None:

@@ -14,13 +14,13 @@ from PIL import Image
 INTERPOLATIONS = {method.name.lower(): method for method in Image.Resampling}
 RESIZE_RULES = ("short", "squash", "border")
 
-# Of the resized picture before its crop. Above it (a strip 300 times longer than wide) only the part around the crop
+# Of the resized image before its crop. Above it (a strip 300 times longer than wide) only the part around the crop
 # is computed, which gives the same pixels in bounded memory, up to the rounding of coordinates.
 WHOLE_UP_TO = 1 << 24
 
 
 def resized_size(image: tuple[int, int], size: tuple[int, int], crop_fraction: float, rule: str) -> tuple[int, int]:
-    """What an image of (height, width) is resized to, before the centre crop to `size`.
+    """The size that an image of (height, width) is resized to, before the centre crop to `size`.
 
     As timm's `transforms_imagenet_eval`: with "short", a square size takes torchvision's rule (short side
     floor(size / crop_fraction), long side truncated), any other size timm's `ResizeKeepRatio` (the side that needs it
@@ -60,7 +60,7 @@ def resize_and_crop(
 
 
 def center_crop(image: Image.Image, size: tuple[int, int], fill: int | tuple[int, ...] = 0) -> Image.Image:
-    """As torchvision's: offsets rounded half to even; a smaller picture is padded, the odd pixel at the far side."""
+    """As torchvision's: offsets rounded half to even; a smaller image is padded, the odd pixel at the far side."""
     pad_top, top = _offsets(image.height, size[0])
     pad_left, left = _offsets(image.width, size[1])
     if pad_top or pad_left or image.height < size[0] or image.width < size[1]:
@@ -73,7 +73,7 @@ def center_crop(image: Image.Image, size: tuple[int, int], fill: int | tuple[int
 
 
 def _offsets(length: int, wanted: int) -> tuple[int, int]:
-    """(padding before, start of the crop in the padded picture) along one axis."""
+    """(padding before, start of the crop in the padded image) along one axis."""
     return max(0, (wanted - length) // 2), max(0, round((length - wanted) / 2))
 
 

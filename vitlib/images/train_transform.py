@@ -1,8 +1,7 @@
-"""`TrainTransform`: what a picture goes through in training, from the file to the model's input, as one record."""
+"""`TrainTransform`: the augmentation of training images, from the file to the model's input, as one record."""
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,32 +9,30 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from .checks import check_name, check_number
 from .color_jitter import ColorJitter
 from .decode import ImageSource, decode
 from .erasing import RandomErasing
+from .generator import as_generator
 from .normalize import normalize
 from .preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from .rand_augment import RandAugment, ThreeAugment
 from .random_crop import RandomResizedCrop, SimpleRandomCrop
-from .record import (
-    check_mean_and_std,
-    check_name,
-    check_number,
-    check_numbers,
-    check_size,
-    known_fields,
-    step,
-)
+from .record import Record, check_mean_and_std, check_numbers, check_size
 
 
 @dataclass(frozen=True)
-class TrainTransform:
+class TrainTransform(Record):
     """Crop, flip, augment, jitter, normalise, erase: timm's `create_transform(size, is_training=True)` as a record.
 
     The steps and their random draws are timm's; interpolation and erasing_mode have the defaults of its training
     script, which are not those of the function, and there is no colour jitter unless it is asked for.
-    Called with one image and a NumPy generator, from which everything random comes: the same seed gives the same
-    array. An image is whatever `Preprocess` takes: a path, the bytes of an image file, a Pillow image or a uint8
+
+    Called with one image, and with a NumPy generator or a seed, which then decides everything random. Called with the
+    image alone, as the `transform` of any data set, it draws anew each time, in each worker of a `paddle.io.DataLoader`
+    and in each epoch: from NumPy's global random state, so that `numpy.random.seed` makes a run repeatable.
+
+    Images are given as for `Preprocess`: a path, the bytes of an image file, an open file, a Pillow image or a uint8
     array. len(mean) is the number of channels, 1 (grey) or 3 (RGB); what needs colour leaves grey as it is.
 
     =========  ===============================================================================
@@ -44,31 +41,43 @@ class TrainTransform:
     =========  ===============================================================================
 
     Frozen: `replace` makes a changed copy. Raises ValueError when a value cannot work, and TypeError, with the nearest
-    name, for a field that does not exist (in `replace` and `from_preprocess`).
+    name, for a field that does not exist.
+
+    Args:
+        size: Size of the model's input, an int or (height, width). Default: 224.
+        crop: "resized" is RandomResizedCrop; "simple" is SimpleRandomCrop (DeiT III). Default: 'resized'.
+        scale: Area of the resized crop, (lowest, highest) part of the image. Default: (0.08, 1.0).
+        ratio: Width / height of the resized crop, (lowest, highest). Default: (3 / 4, 4 / 3).
+        interpolation: As in Preprocess, or "random": bilinear or bicubic, drawn for each image and each operation.
+            Default: 'random'.
+        hflip: Probability of mirroring left to right. Default: 0.5.
+        vflip: Probability of mirroring top to bottom. Default: 0.0.
+        auto_augment: RandAugment in timm's language, such as "rand-m9-mstd0.5-inc1"; "3a" is ThreeAugment; None for
+            neither. Default: None.
+        color_jitter: Jitter of brightness, contrast and saturation: one number, or one each and a fourth for the hue;
+            None for none. As in timm, without effect beside a RandAugment (other than with the operations "3a").
+            Default: None.
+        mean: Subtracted from each channel, on the 0..1 scale. Default: (0.485, 0.456, 0.406).
+        std: Divides each channel afterwards. Default: (0.229, 0.224, 0.225).
+        erasing: Probability of RandomErasing. Default: 0.0.
+        erasing_mode: Mode of RandomErasing: "pixel", "rand" or "const". Default: 'pixel'.
+        erasing_count: Most rectangles that are erased in an image. Default: 1.
     """
 
-    size: int | tuple[int, int] = step(224, "Model input, int or (height, width).")
-    crop: str = step("resized", '"resized": RandomResizedCrop; "simple": SimpleRandomCrop (DeiT III).')
-    scale: tuple[float, float] = step((0.08, 1.0), "Area of the resized crop, (lowest, highest) part of the picture.")
-    ratio: tuple[float, float] = step((3 / 4, 4 / 3), "Its width / height, (lowest, highest).")
-    interpolation: str = step(
-        "random", 'As in Preprocess, or "random": bilinear or bicubic, drawn for each picture and each operation.'
-    )
-    hflip: float = step(0.5, "Probability of mirroring left to right.")
-    vflip: float = step(0.0, "Probability of mirroring top to bottom.")
-    auto_augment: str | None = step(
-        None, 'RandAugment in timm\'s language, such as "rand-m9-mstd0.5-inc1"; "3a": ThreeAugment; None: neither.'
-    )
-    color_jitter: float | tuple[float, ...] | None = step(
-        None,
-        "Of brightness, contrast and saturation: one number, or one each and a fourth for the hue. As in timm, without "
-        'effect beside a RandAugment (other than with the operations "3a").',
-    )
-    mean: tuple[float, ...] = step(IMAGENET_MEAN, "Subtracted from each channel, on the 0..1 scale.")
-    std: tuple[float, ...] = step(IMAGENET_STD, "Divides each channel afterwards.")
-    erasing: float = step(0.0, "Probability of RandomErasing.")
-    erasing_mode: str = step("pixel", 'Of RandomErasing: "pixel", "rand" or "const".')
-    erasing_count: int = step(1, "Most rectangles that are erased in a picture.")
+    size: int | tuple[int, int] = 224
+    crop: str = "resized"
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    interpolation: str = "random"
+    hflip: float = 0.5
+    vflip: float = 0.0
+    auto_augment: str | None = None
+    color_jitter: float | tuple[float, ...] | None = None
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    erasing: float = 0.0
+    erasing_mode: str = "pixel"
+    erasing_count: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", check_size(self.size))
@@ -78,12 +87,12 @@ class TrainTransform:
         if len(self.mean) not in (1, 3):
             raise ValueError(f"mean has {len(self.mean)} channels; expected 1 (grey) or 3 (RGB)")
         check_name("crop", self.crop, ("resized", "simple"))
-        check_number("hflip", self.hflip, 0, 1)
-        check_number("vflip", self.vflip, 0, 1)
+        check_number("hflip", self.hflip, "[0, 1]")
+        check_number("vflip", self.vflip, "[0, 1]")
         for name in ("scale", "ratio", "color_jitter"):
             if isinstance(getattr(self, name), (list, np.ndarray)):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
-        _ = self._crop, self._augment, self._jitter, self._erase  # whatever is wrong with them is told now
+        _ = self._crop, self._augment, self._jitter, self._erase  # their own checks run now
 
     @classmethod
     def from_preprocess(cls, preprocess: Preprocess, **fields: Any) -> TrainTransform:
@@ -92,35 +101,35 @@ class TrainTransform:
         `fields` sets any others, or these. Raises ValueError where the record has no size and none is given.
         """
         shared = {name: getattr(preprocess, name) for name in ("size", "interpolation", "mean", "std")}
-        return cls(**shared | known_fields(cls, fields))
+        return cls(**shared | fields)
 
-    def replace(self, **changes: Any) -> TrainTransform:
-        """A copy with these fields changed. Raises as the class does."""
-        return dataclasses.replace(self, **known_fields(type(self), changes))
-
-    def __call__(self, image: ImageSource, rng: np.random.Generator, out: np.ndarray | None = None) -> np.ndarray:
+    def __call__(
+        self, image: ImageSource, rng: np.random.Generator | int | None = None, out: np.ndarray | None = None
+    ) -> np.ndarray:
         """One image -> [C, H, W] float32; written to `out`, such as a row of a batch array, where it is given.
 
-        Raises `ImageError` (a ValueError) for a picture that cannot be used, naming it, and FileNotFoundError for a
+        Raises `ImageError` (a ValueError) for an image that cannot be used, naming it, and FileNotFoundError for a
         path that does not exist.
         """
-        picture = self.augment(image, rng)
-        shape = (len(self.mean), picture.height, picture.width)
+        rng = as_generator(rng)
+        augmented = self.augment(image, rng)
+        shape = (len(self.mean), augmented.height, augmented.width)
         if out is not None and (out.shape != shape or out.dtype != np.float32):
             raise ValueError(f"out: {out.dtype} {list(out.shape)}; expected float32 {list(shape)}")
-        values = normalize(np.asarray(picture), self.mean, self.std, out)
+        values = normalize(np.asarray(augmented), self.mean, self.std, out)
         return self._erase(values, rng) if self._erase else values
 
-    def augment(self, image: ImageSource, rng: np.random.Generator) -> Image.Image:
-        """One image -> the picture before normalising and erasing, mode L or RGB; for looking at. Raises as calling."""
-        picture = self._crop(decode(image, "L" if len(self.mean) == 1 else "RGB", share=True), rng)
+    def augment(self, image: ImageSource, rng: np.random.Generator | int | None = None) -> Image.Image:
+        """One image -> the same before normalising and erasing, mode L or RGB; for looking at. Raises as calling."""
+        rng = as_generator(rng)
+        result = self._crop(decode(image, "L" if len(self.mean) == 1 else "RGB", share=True), rng)
         if self.hflip and rng.random() < self.hflip:
-            picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            result = result.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if self.vflip and rng.random() < self.vflip:
-            picture = picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+            result = result.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
         if self._augment:
-            picture = self._augment(picture, rng)
-        return self._jitter(picture, rng) if self._jitter else picture
+            result = self._augment(result, rng)
+        return self._jitter(result, rng) if self._jitter else result
 
     @cached_property
     def _crop(self) -> RandomResizedCrop | SimpleRandomCrop:

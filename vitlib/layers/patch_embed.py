@@ -45,6 +45,11 @@ def by(size: tuple[int, int]) -> str:
     return f"{size[0]} x {size[1]}"
 
 
+def mixed_precision() -> bool:
+    """Whether this runs in a block of `paddle.amp.auto_cast`, which converts inputs itself."""
+    return paddle.base.framework._dygraph_tracer()._amp_level != paddle.base.core.AmpLevel.O0
+
+
 class PatchEmbed(nn.Layer):
     """Cut images into patches and project each linearly: [B, C, H, W] -> [B, N, D], N = (H/P)·(W/P), row by row.
 
@@ -60,7 +65,7 @@ class PatchEmbed(nn.Layer):
         weight_init: a scheme of `vitlib.layers.initialization.SCHEMES`.
 
     Raises ValueError for sizes that do not fit each other. A call raises TypeError for anything but a floating-point
-    tensor, and ValueError for a wrong rank, channel count or image size and for an empty batch.
+    tensor of the weights' precision, and ValueError for a wrong rank, channel count or image size and an empty batch.
     """
 
     def __init__(
@@ -131,6 +136,12 @@ class PatchEmbed(nn.Layer):
             raise TypeError(
                 f"expected floating-point images, found {x.dtype}; normalise first (vitlib.Preprocess does), "
                 "or convert with .astype('float32')"
+            )
+        weight = getattr(self.proj, "weight", None)
+        if weight is not None and paddle.in_dynamic_mode() and x.dtype != weight.dtype and not mixed_precision():
+            raise TypeError(
+                f"expected images of {weight.dtype}, as the weights of this model, found {x.dtype}: convert them with "
+                f".astype('{str(weight.dtype).rpartition('.')[2]}'), or the model with model.to(dtype=...)"
             )
         if shape[0] == 0:
             raise ValueError(f"expected at least one image, found an empty batch with shape {shape}")

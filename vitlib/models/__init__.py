@@ -2,7 +2,7 @@
 
 from .config import ViTConfig
 from .deit import DeiT, DeiTLogits, build_model
-from .predict import Prediction, predict
+from .predictions import Prediction, predict
 from .presets import get_config, list_models
 from .vision_transformer import VisionTransformer
 

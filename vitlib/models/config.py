@@ -5,26 +5,28 @@ from __future__ import annotations
 import math
 import types
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..images import Preprocess
-from ..images.record import Record, check_count, check_name, check_number, field_types, sentence
+from ..images.checks import check_count, check_name, check_number
+from ..images.record import Record, field_types, sentence
 from ..layers.initialization import SCHEMES
 from ..layers.mlp import ACTIVATIONS
 from ..layers.patch_embed import Size, grid_of, to_pair
 from ..layers.position import RESIZE_METHODS
+from .other_libraries import OPTIONS
 
-CHOICES: dict[str, Collection[str]] = {
-    "activation": ACTIVATIONS,
+CHOICES: dict[str, tuple[str, ...]] = {
+    "activation": tuple(ACTIVATIONS),
     "pos_embed": ("learned", "sincos2d", "none"),
-    "position_resize": RESIZE_METHODS,
+    "position_resize": tuple(RESIZE_METHODS),
     "global_pool": ("token", "avg", "none"),
     "drop_path_schedule": ("linear", "constant"),
-    "weight_init": SCHEMES,
+    "weight_init": tuple(SCHEMES),
 }
 _RATES = ("drop_rate", "pos_drop_rate", "patch_drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate")
 _AT_LEAST = {"in_chans": 1, "num_classes": 0, "embed_dim": 1, "depth": 1, "num_heads": 1, "reg_tokens": 0}
@@ -127,15 +129,7 @@ class ViTConfig(Record):
     dynamic_img_pad: bool = False
     preprocess: Preprocess = Preprocess()
 
-    elsewhere: ClassVar[Mapping[str, str]] = {
-        "features_only": "use model.intermediates(images, layers, reshape=True) for feature maps",
-        "out_indices": "use model.intermediates(images, layers, reshape=True) for feature maps",
-        "checkpoint_path": "use create_model(name, pretrained=path)",
-        "hidden_size": "use embed_dim",
-        "num_hidden_layers": "use depth",
-        "num_labels": "use num_classes",
-        "class_num": "use num_classes",
-    }
+    elsewhere: ClassVar[Mapping[str, str]] = OPTIONS
 
     def __post_init__(self) -> None:
         for option in fields(self):
@@ -155,7 +149,7 @@ class ViTConfig(Record):
         if self.pre_logits is not None:
             check_count("pre_logits", self.pre_logits, 1)
         for name in _RATES:
-            check_number(name, getattr(self, name), 0, 1, open_end=True)
+            check_number(name, getattr(self, name), "[0, 1)")
         for name, known in CHOICES.items():
             check_name(name, getattr(self, name), known)
         if self.embed_dim % self.num_heads:
@@ -164,8 +158,7 @@ class ViTConfig(Record):
             )
         if self.mlp_ratio * self.embed_dim < 1:
             raise ValueError(f"mlp_ratio={self.mlp_ratio!r}: expected a hidden width of at least 1")
-        if not 0 < self.norm_eps <= 1e-3:
-            raise ValueError(f"norm_eps={self.norm_eps!r}: expected above 0 and at most 1e-3, which is Paddle's limit")
+        check_number("norm_eps", self.norm_eps, "(0, 0.001]")  # Paddle's own limit
         if self.global_pool == "token" and not self.class_token:
             raise ValueError('global_pool="token" needs class_token=True; use global_pool="avg" without a class token')
         if self.distillation_token and self.global_pool != "token":
@@ -185,6 +178,23 @@ class ViTConfig(Record):
     def grid_size(self) -> tuple[int, int]:
         """The patch grid (rows, columns) at img_size."""
         return grid_of(to_pair(self.img_size), to_pair(self.patch_size), self.dynamic_img_pad)
+
+
+def merged_config(cls: type[ViTConfig], config: ViTConfig | None, overrides: Mapping[str, Any]) -> ViTConfig:
+    """A config of class `cls` or a subclass: the given one, or the defaults, with the overrides.
+
+    Raises TypeError for a config that is none, and as `ViTConfig` does.
+    """
+    if config is None:
+        return cls(**overrides)
+    if not isinstance(config, ViTConfig):
+        raise TypeError(
+            f"expected a ViTConfig, found {config!r}; create_model(name) builds a preset, get_config(name) gives "
+            "its config"
+        )
+    if isinstance(config, cls):
+        return config.replace(**overrides)
+    return cls(**{option.name: getattr(config, option.name) for option in fields(config)}).replace(**overrides)
 
 
 def _check_type(cls: type, option: Field[Any], value: Any, hint: Any) -> None:

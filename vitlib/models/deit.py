@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import paddle
 
-from .config import ViTConfig
+from .config import ViTConfig, merged_config
+from .paddle_model import check_loss_takes_pair, one_input
 from .vision_transformer import VisionTransformer
+
+_TWO_WAYS = (
+    "In training, a DeiT gives the pair (logits, distillation_logits), one of each head. Train it with "
+    "vitlib.DistillationLoss (loss(outputs, labels, teacher_logits); for paddle.Model, loss.for_model_fit), or take a "
+    "plain preset, such as deit_tiny_patch16_224, for a loss on one output. After model.eval() a call gives the mean "
+    "of both heads"
+)
 
 
 class DeiTLogits(NamedTuple):
-    """What the two heads say, each [B, num_classes]."""
+    """Logits of the two heads of a DeiT, each [B, num_classes]."""
 
     logits: paddle.Tensor
     distillation_logits: paddle.Tensor
+
+    def __getattr__(self, name: str) -> Any:
+        text = f"{type(self).__name__!r} object has no attribute {name!r}"
+        raise AttributeError(text if name.startswith("_") else f"{text}. {_TWO_WAYS}")
+
+    def __iter__(self) -> Iterator[paddle.Tensor]:
+        check_loss_takes_pair(sys._getframe(1), _TWO_WAYS)
+        return tuple.__iter__(self)
 
 
 class DeiT(VisionTransformer):
@@ -26,28 +45,49 @@ class DeiT(VisionTransformer):
 
     def __init__(self, config: ViTConfig | None = None, **overrides: Any) -> None:
         super().__init__(config, **overrides)
-        self.head_dist = self._make_head()
+        self.head_dist = self.make_head()
 
-    def _own_config(self, config: ViTConfig) -> ViTConfig:
-        return config.replace(distillation_token=True)
+    @classmethod
+    def make_config(cls, config: ViTConfig | None = None, **overrides: Any) -> ViTConfig:
+        """As `VisionTransformer.make_config`, with distillation_token=True."""
+        return merged_config(cls.config_class, config, overrides).replace(distillation_token=True)
 
-    def forward_head(self, tokens: paddle.Tensor, return_heads: bool = False) -> paddle.Tensor | DeiTLogits:
-        """Tokens after the final norm [B, P + N, D] -> `DeiTLogits` in training or on request, else their mean."""
-        logits = self.head(self._head_features(tokens[:, 0]))
-        distillation_logits = self.head_dist(self._head_features(tokens[:, 1]))
+    def forward_head(
+        self, tokens: paddle.Tensor, return_heads: bool = False, pre_logits: bool = False
+    ) -> paddle.Tensor | DeiTLogits:
+        """Tokens after the final norm [B, P + N, D] -> `DeiTLogits` in training or on request, else their mean.
+
+        pre_logits: give the mean of what the two heads see instead, [B, num_features] (as timm).
+        """
+        features, distillation_features = self._head_features(tokens[:, 0]), self._head_features(tokens[:, 1])
+        if pre_logits:
+            return (features + distillation_features) / 2
+        logits, distillation_logits = self.head(features), self.head_dist(distillation_features)
         if self.training or return_heads:
+            if not return_heads and not paddle.in_dynamic_mode():
+                self._warn_of_pair()
             return DeiTLogits(logits, distillation_logits)
         return (logits + distillation_logits) / 2
 
+    @one_input
     def forward(
         self, x: paddle.Tensor, mask: paddle.Tensor | None = None, return_heads: bool = False
     ) -> paddle.Tensor | DeiTLogits:
         """Images [B, C, H, W] -> as `forward_head`; mask as in `forward_features`."""
         return self.forward_head(self.forward_features(x, mask), return_heads)
 
+    @paddle.jit.not_to_static
+    def _warn_of_pair(self) -> None:
+        warnings.warn(
+            "this DeiT is traced in training mode, so the graph gives the logits of both heads, "
+            "(logits, distillation_logits). Call model.eval() before paddle.jit.save to have their mean",
+            UserWarning,
+            stacklevel=2,
+        )
+
     def reset_head(self, num_classes: int) -> None:
         super().reset_head(num_classes)
-        self.head_dist = self._make_head()
+        self.head_dist = self.make_head()
 
 
 def build_model(config: ViTConfig, model_class: type[VisionTransformer] | None = None) -> VisionTransformer:

@@ -1,24 +1,28 @@
-"""Changing a model after it was made: head, image size, what trains, how memory is spent, what it is saved as."""
+"""Changing a model after it was made: head, depth, image size, frozen parameters, recomputation, saving."""
 
 from __future__ import annotations
 
-import numbers
 import os
-from typing import Any
+from collections.abc import Iterable
 
 import paddle
 
 from ..images import Preprocess
+from ..images.checks import check_count, is_whole
 from ..layers import resample_positions
 from ..layers.patch_embed import Size, grid_of, to_pair
+from .config import ViTConfig
+from .initial_values import draw
 
 
-class Surgery:
+class Editable:
     """The part of `VisionTransformer` that changes it; it computes nothing."""
+
+    config: ViTConfig
 
     @property
     def preprocess(self) -> Preprocess:
-        """What a photo goes through before this model. Assign another to change it; it travels with the config."""
+        """Preprocessing of images for this model. Assign another to change it; it travels with the config."""
         record = self.config.preprocess
         if record.size is None:
             record = record.replace(size=self.config.img_size)
@@ -45,7 +49,7 @@ class Surgery:
         """
         self.config = self.config.replace(num_classes=num_classes)
         self.labels = None
-        self.head = self._make_head()
+        self.head = self.make_head()
 
     def set_image_size(self, size: Size) -> None:
         """Expect images of another size, int or (height, width), from now on.
@@ -59,7 +63,10 @@ class Surgery:
         new_grid = grid_of(to_pair(size, "img_size"), self.patch_embed.patch_size, self.patch_embed.dynamic_img_pad)
         if self.config.pos_embed != "none" and new_grid != old_grid and self.pos_embed._is_initialized():
             with paddle.no_grad():
-                table = resample_positions(self.pos_embed, old_grid, new_grid, self.config.position_resize)
+                table, dtype = self.pos_embed, self.pos_embed.dtype
+                if dtype != paddle.float64:  # a CPU has no matrix product in half precision
+                    table = table.astype("float32")
+                table = resample_positions(table, old_grid, new_grid, self.config.position_resize).astype(dtype)
             self.pos_embed._set_impl(table)  # set_value refuses another shape
             self.pos_embed.clear_gradient(False)
         self.patch_embed.set_image_size(size)
@@ -70,9 +77,34 @@ class Surgery:
     def _reshape_unfilled(self, parameter: paddle.Tensor) -> None:
         """Give a table without values the shape and initialiser it would be built with now; the object stays."""
         with paddle.LazyGuard():
-            fresh = self._position_table()
+            fresh = self.make_position_table()
         parameter.__init__(list(fresh.shape), fresh.dtype, name=parameter.name, trainable=parameter.trainable)
         parameter._init_func, parameter._init_op_creator = fresh._init_func, fresh._init_op_creator
+
+    def prune_blocks(self, count: int) -> None:
+        """Keep the first `count` encoder blocks alone; each keeps its weights and its drop path rate.
+
+        Features of the last block left then go to the final norm and the head, which were not trained for them.
+        Raises ValueError when count is not from 1 to the number of blocks.
+        """
+        depth = len(self.blocks)
+        if check_count("count", count, 1) > depth:
+            raise ValueError(f"count={count}: expected 1 to {depth}, the number of blocks of this model")
+        config, rate = self.config, self.config.drop_path_rate
+        if config.drop_path_schedule == "linear" and depth > 1:
+            rate *= (count - 1) / (depth - 1)
+        self.blocks = self.blocks[:count]
+        self.config = config.replace(depth=count, drop_path_rate=rate)
+
+    def reinitialise(self, names: Iterable[str]) -> None:
+        """Give parameters new initial values, drawn by config.weight_init; the Parameter objects stay.
+
+        names: as in `named_parameters`. Raises ValueError for names that a plain ViT or DeiT does not have; parameters
+        without values are drawn whatever their names, since they have an initialiser of their own.
+        """
+        parameters = dict(self.named_parameters())
+        for name in names:
+            draw(self, name, parameters)
 
     def freeze(self, blocks: int | None = None) -> None:
         """Stop training everything but the head(s); or, given a number, the embedding and the first `blocks` blocks.
@@ -80,7 +112,7 @@ class Surgery:
         Frozen parameters have `trainable` False, so optimisers and `backward` leave them alone. `unfreeze` undoes it.
         Raises ValueError for more blocks than there are.
         """
-        if blocks is not None and not (is_int(blocks) and 0 <= blocks <= len(self.blocks)):
+        if blocks is not None and not (is_whole(blocks) and 0 <= blocks <= len(self.blocks)):
             raise ValueError(f"blocks={blocks!r}: expected 0 to {len(self.blocks)}, the number of blocks of this model")
         for name, parameter in self.named_parameters():
             part, _, rest = name.partition(".")
@@ -89,7 +121,7 @@ class Surgery:
             elif part == "blocks":
                 frozen = int(rest.partition(".")[0]) < blocks
             else:
-                frozen = part in ("patch_embed", "pos_embed", "norm_pre", *self._prefix_names)
+                frozen = part in ("patch_embed", "pos_embed", "norm_pre", *self.prefix_names)
             if frozen:
                 parameter.trainable = False
 
@@ -110,9 +142,4 @@ class Surgery:
 
     def no_weight_decay(self) -> set[str]:
         """Names of the position table and prefix tokens, which weight decay leaves alone beside all 1-D parameters."""
-        return {name for name in ("pos_embed", *self._prefix_names) if name in dict(self.named_parameters())}
-
-
-def is_int(value: Any) -> bool:
-    """Python's and NumPy's ints, not bool."""
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        return {name for name in ("pos_embed", *self.prefix_names) if name in dict(self.named_parameters())}

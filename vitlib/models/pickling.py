@@ -32,7 +32,7 @@ class Copyable:
         return twin
 
 
-# What a user may have set on a parameter: frozen or not, its own learning rate, decay, no clipping.
+# A user may have frozen a parameter, or given it a learning rate, a decay or no clipping of its own.
 _SETTINGS = ("trainable", "optimize_attr", "regularizer", "need_clip")
 
 
@@ -53,6 +53,7 @@ class _Pickler(pickle.Pickler):
 def _restore(cls: type, state: bytes) -> Any:
     model = cls.__new__(cls)
     model.__dict__.update(pickle.loads(state))
+    model._unfilled = False  # only filled models are pickled
     return model
 
 

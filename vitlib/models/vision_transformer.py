@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,38 +12,42 @@ from paddle import nn
 from ..layers import EncoderBlock, LayerNorm, PatchEmbed, resample_positions, sincos_positions
 from ..layers.initialization import attr, linear
 from ..layers.recompute import recompute
-from .config import ViTConfig
-from .editing import Surgery, is_int
+from .config import ViTConfig, merged_config
+from .editing import Editable
+from .features import FeatureExtractor
+from .other_libraries import ATTRIBUTES
+from .paddle_model import one_input
 from .pickling import Copyable
 
 
-class VisionTransformer(Surgery, Copyable, nn.Layer):
+class VisionTransformer(Editable, FeatureExtractor, Copyable, nn.Layer):
     """Images [B, C, H, W] -> logits [B, num_classes] (ViT paper, §3.1, equations 1 to 4).
 
     Made from a config, from options, or from both: `VisionTransformer(get_config("ViT-B/16"), num_classes=10)`.
-    Options are the fields of `ViTConfig`. Parts are swapped in a subclass by the class attributes `patch_embed_class`,
-    `block_class` and `norm_class`; parameter names are timm's.
+    Options are the fields of `ViTConfig`. A subclass swaps parts by the class attributes `patch_embed_class`,
+    `block_class` and `norm_class`, and the config by `config_class`; parameter names are timm's.
+
+    Attributes: `config`; `labels`, names of the classes where the weights brought them, else None; `load_report`, that
+    of the last `vitlib.load_weights`, else None.
 
     Raises ValueError or TypeError as `ViTConfig` does, and ValueError for a config with a distillation token, which
     `DeiT` takes. A call raises ValueError or TypeError for images that do not fit (see `PatchEmbed`), and RuntimeError
     while parameters of a model built under `paddle.LazyGuard` have no values.
     """
 
+    config_class: type[ViTConfig] = ViTConfig
     patch_embed_class: type[nn.Layer] = PatchEmbed
     block_class: type[nn.Layer] = EncoderBlock
     norm_class: type[nn.Layer] = LayerNorm
 
+    config: ViTConfig
+    labels: Sequence[str] | None
+    load_report: Any
+
     def __init__(self, config: ViTConfig | None = None, **overrides: Any) -> None:
         super().__init__()
-        if not isinstance(config, (ViTConfig, type(None))):
-            raise TypeError(
-                f"expected a ViTConfig, found {config!r}; create_model(name) builds a preset, get_config(name) gives "
-                "its config"
-            )
-        config = self._own_config((config or ViTConfig()).replace(**overrides))
-        self.config = config
-        self.load_report = None
-        self.labels: Sequence[str] | None = None  # names of the classes, where the weights brought them
+        self.config = config = self.make_config(config, **overrides)
+        self.load_report, self.labels = None, None
         self.recompute = False
         init, width = config.weight_init, config.embed_dim
 
@@ -62,13 +66,13 @@ class VisionTransformer(Surgery, Copyable, nn.Layer):
             "dist_token": config.distillation_token,
             "reg_token": config.reg_tokens,
         }
-        self._prefix_names = [name for name, count in counts.items() if count]
+        self.prefix_names = [name for name, count in counts.items() if count]
         self.num_prefix_tokens = config.num_prefix_tokens
-        for name in self._prefix_names:
+        for name in self.prefix_names:
             token = self.create_parameter([1, int(counts[name]), width], attr=attr(init, name, width, width))
             self.add_parameter(name, token)
         if config.pos_embed != "none":
-            self.pos_embed = self._position_table()
+            self.pos_embed = self.make_position_table()
         self.pos_drop = nn.Dropout(config.pos_drop_rate)
         self.norm_pre = self._norm(config.pre_norm)
         self.blocks = nn.LayerList(
@@ -98,13 +102,15 @@ class VisionTransformer(Surgery, Copyable, nn.Layer):
         if config.pre_logits:
             self.pre_logits = nn.Sequential(("fc", linear(width, config.pre_logits, init)), ("act", nn.Tanh()))
         self.head_drop = nn.Dropout(config.drop_rate)
-        self.head = self._make_head()
+        self.head = self.make_head()
         self._unfilled = any(not p._is_initialized() for p in self.parameters())
 
     # Building
 
-    def _own_config(self, config: ViTConfig) -> ViTConfig:
-        """The config as this class takes it."""
+    @classmethod
+    def make_config(cls, config: ViTConfig | None = None, **overrides: Any) -> ViTConfig:
+        """The config of a model made from these arguments; of `config_class`. Raises as the class does."""
+        config = merged_config(cls.config_class, config, overrides)
         if config.distillation_token:
             raise ValueError(
                 "this config has a distillation token, and VisionTransformer has no second head to train it: use "
@@ -115,7 +121,7 @@ class VisionTransformer(Surgery, Copyable, nn.Layer):
     def _norm(self, present: bool) -> nn.Layer:
         return self.norm_class(self.config.embed_dim, epsilon=self.config.norm_eps) if present else nn.Identity()
 
-    def _make_head(self) -> nn.Layer:
+    def make_head(self) -> nn.Layer:
         """A classifier of config.num_classes classes, or nothing for 0."""
         config = self.config
         if not config.num_classes:
@@ -128,7 +134,7 @@ class VisionTransformer(Surgery, Copyable, nn.Layer):
             head.to(dtype=dtype)
         return head
 
-    def _position_table(self) -> paddle.Tensor:
+    def make_position_table(self) -> paddle.Tensor:
         """[1, P + N, D], or [1, N, D] with no_embed_class; sin-cos tables are not trained."""
         config, width = self.config, self.config.embed_dim
         grid = self.patch_embed.grid_size
@@ -145,14 +151,15 @@ class VisionTransformer(Surgery, Copyable, nn.Layer):
 
     def embed(self, x: paddle.Tensor) -> paddle.Tensor:
         """Equation 1: images [B, C, H, W] -> prefix and patch tokens with their positions [B, P + N, D]."""
-        self._check_filled()
+        if self._unfilled:
+            self.check_filled()
         patches = self.patch_embed(x)  # [B, N, D]
         positions = self._positions(self.patch_embed.grid_for(x))
         if self.config.no_embed_class and positions is not None:
             patches, positions = patches + positions, None
         tokens = patches
-        if self._prefix_names:
-            prefix = paddle.concat([getattr(self, name) for name in self._prefix_names], axis=1)  # [1, P, D]
+        if self.prefix_names:
+            prefix = paddle.concat([getattr(self, name) for name in self.prefix_names], axis=1)  # [1, P, D]
             tokens = paddle.concat([prefix + paddle.zeros_like(patches[:, :1]), patches], axis=1)
         if positions is not None:
             tokens = tokens + positions
@@ -202,77 +209,34 @@ class VisionTransformer(Surgery, Copyable, nn.Layer):
             return tokens[:, self.num_prefix_tokens :].mean(axis=1)
         return tokens
 
-    def forward_head(self, tokens: paddle.Tensor) -> paddle.Tensor:
-        """Tokens after the final norm [B, P + N, D] -> logits [B, num_classes] (equation 4), or the pooled features."""
-        return self.head(self._head_features(self.pool(tokens)))
+    def forward_head(self, tokens: paddle.Tensor, pre_logits: bool = False) -> paddle.Tensor:
+        """Tokens after the final norm [B, P + N, D] -> logits [B, num_classes] (equation 4), or the pooled features.
+
+        pre_logits: give the input of the classifier instead, [B, num_features] (as timm).
+        """
+        features = self._head_features(self.pool(tokens))
+        return features if pre_logits else self.head(features)
 
     def _head_features(self, pooled: paddle.Tensor) -> paddle.Tensor:
         return self.head_drop(self.pre_logits(self.fc_norm(pooled)))
 
+    @one_input
     def forward(self, x: paddle.Tensor, mask: paddle.Tensor | None = None) -> paddle.Tensor:
-        """Images [B, C, H, W] -> logits [B, num_classes]; mask as in `forward_features`.
-
-        `paddle.Model` fills every argument from the data, so give it its
-        inputs=[InputSpec([None, 3, 224, 224], "float32", "x")].
-        """
+        """Images [B, C, H, W] -> logits [B, num_classes]; mask as in `forward_features`."""
         return self.forward_head(self.forward_features(x, mask))
 
-    def intermediates(
-        self,
-        x: paddle.Tensor,
-        layers: int | Sequence[int] | None = None,
-        *,
-        norm: bool = False,
-        reshape: bool = False,
-        prefix_tokens: bool = False,
-    ) -> list[Any]:
-        """What chosen blocks give for images [B, C, H, W]: one entry a layer, in the order asked for.
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError as error:
+            if name in ATTRIBUTES:
+                raise AttributeError(f"{error}; {ATTRIBUTES[name]}") from None
+            raise
 
-        layers: indices (negative ones count from the end), a count n for the last n blocks, or None for all.
-        norm: apply the model's final norm; otherwise tokens are as the block left them.
-        reshape: patches as maps [B, D, h, w] instead of [B, N, D].
-        prefix_tokens: keep them: [B, P + N, D], or with reshape pairs (map, prefix [B, P, D]).
-
-        Blocks after the last one asked for are not run. Raises ValueError for a layer that is not there.
-        """
-        indices = self._layer_indices(layers)
-        tokens, found = self.embed(x), {}
-        for index, block in enumerate(self.blocks[: max(indices) + 1]):
-            tokens = self._run_block(block, tokens, None)
-            if index in indices:
-                found[index] = self.norm(tokens) if norm else tokens
-        num_prefix, grid = self.num_prefix_tokens, self.patch_embed.grid_for(x)
-        if reshape and self.training and self.config.patch_drop_rate:
-            raise ValueError(
-                "patches were dropped (patch_drop_rate in training), so there is no map; call eval() first"
-            )
-        results = []
-        for tokens in (found[index] for index in indices):
-            prefix, patches = tokens[:, :num_prefix], tokens[:, num_prefix:]
-            if not reshape:
-                results.append(tokens if prefix_tokens else patches)
-                continue
-            maps = patches.transpose([0, 2, 1]).reshape([0, self.config.embed_dim, *grid])
-            results.append((maps, prefix) if prefix_tokens else maps)
-        return results
-
-    def _layer_indices(self, layers: int | Iterable[int] | None) -> list[int]:
-        depth = len(self.blocks)
-        if not isinstance(layers, Iterable):
-            count = depth if layers is None else layers
-            if not is_int(count) or not 1 <= count <= depth:
-                raise ValueError(f"layers={layers}: expected a count of 1 to {depth}, or a list of indices")
-            return list(range(depth - count, depth))
-        indices = list(layers)
-        for index in indices:
-            if not is_int(index) or not -depth <= index < depth:
-                raise ValueError(f"there is no layer {index!r}: this model has {depth} blocks, 0 to {depth - 1}")
-        if not indices:
-            raise ValueError("no layer was asked for; give indices, a count, or None for all")
-        return [index % depth for index in indices]
-
-    def _check_filled(self) -> None:
-        if not self._unfilled:
+    @paddle.jit.not_to_static
+    def check_filled(self) -> None:
+        """Raises RuntimeError when parameters have no values. In a trace, where nobody can tell, it does nothing."""
+        if not paddle.in_dynamic_mode():
             return
         empty = [name for name, p in self.named_parameters() if not p._is_initialized()]
         if empty:

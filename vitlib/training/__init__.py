@@ -19,11 +19,13 @@ from .checkpoints import Checkpoints
 from .distillation import DistillationLoss
 from .ema import ExponentialMovingAverage
 from .evaluate import Evaluation, evaluate
-from .image_folders import ImageFolders
+from .image_data import ImageData
+from .loop import fit
 from .losses import BinaryCrossEntropy, SoftTargetCrossEntropy
 from .parallel import average_batch_norm
-from .param_groups import param_groups
+from .param_groups import param_groups, weight_decay_filter
 from .random_states import random_states, set_random_states
+from .remembered_teacher import RememberedTeacher
 from .run import Run, load_run, read_record
 from .run_log import RunLog
 from .sampler import EpochSampler
@@ -41,7 +43,8 @@ __all__ = [
     "EpochSampler",
     "Evaluation",
     "ExponentialMovingAverage",
-    "ImageFolders",
+    "ImageData",
+    "RememberedTeacher",
     "Run",
     "RunLog",
     "SoftTargetCrossEntropy",
@@ -51,6 +54,7 @@ __all__ = [
     "average_batch_norm",
     "evaluate",
     "final_logits",
+    "fit",
     "load_run",
     "param_groups",
     "random_states",
@@ -59,4 +63,5 @@ __all__ = [
     "set_random_states",
     "training_state",
     "warmup_cosine",
+    "weight_decay_filter",
 ]

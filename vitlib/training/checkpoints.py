@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint.atomic import TEMPORARY_PREFIX, TEMPORARY_SUFFIX
+from ..images.checks import check_count
 from .state_file import CheckpointError, read_state, write_state
 
 _NAME = re.compile(r"step-(\d{8,})\.safetensors")
@@ -23,7 +24,7 @@ class Checkpoints:
         rank: of this process. Only 0 writes and removes; all may read.
 
     A checkpoint is written beside the others and takes its name when it is whole and on the disk; only then are older
-    ones removed. What killed runs left half-written (`.vitlib-*.partial`) is removed here.
+    ones removed. Files that a killed run left half-written (`.vitlib-*.partial`) are removed here.
 
     `damaged` holds a sentence for each file that the last call of `latest` passed over.
 
@@ -32,13 +33,9 @@ class Checkpoints:
     """
 
     def __init__(self, directory: str | os.PathLike[str], *, keep: int = 2, rank: int = 0) -> None:
-        if keep < 1:
-            raise ValueError(f"keep={keep}: expected 1 or more, better 2: the last may be damaged by the disk")
-        if rank < 0:
-            raise ValueError(f"rank={rank}: expected 0 or more")
         self.directory = Path(directory)
-        self.keep = keep
-        self.rank = rank
+        self.keep = check_count("keep", keep, 1)
+        self.rank = check_count("rank", rank)
         self.damaged: list[str] = []
         self._unusable: set[int] = set()
         if self.directory.exists() and not self.directory.is_dir():
@@ -56,8 +53,7 @@ class Checkpoints:
         another run, which the next `latest` would take for the last. Raises TypeError for what cannot be saved and
         OSError, for instance when the disk is full; the older checkpoints are then still there.
         """
-        if step < 0:
-            raise ValueError(f"step={step}: expected 0 or more")
+        check_count("step", step)
         if self.rank:
             return None
         present = self.steps()
@@ -90,7 +86,7 @@ class Checkpoints:
             try:
                 content = read_state(self._path(step))
                 if not isinstance(content, dict) or not {"step", "state"} <= content.keys():
-                    raise CheckpointError(f"{self._path(step)} holds something else than `Checkpoints.save` writes")
+                    raise CheckpointError(f"{self._path(step)} was not written by `Checkpoints.save`")
                 if content["step"] != step:
                     raise CheckpointError(f"{self._path(step)} is of step {content['step']}; it was renamed")
                 return step, content["state"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,8 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from .losses import SoftTargetCrossEntropy, check_fraction, full_precision
+from ..images.checks import check_name, check_number
+from .losses import SoftTargetCrossEntropy, full_precision
 
 KINDS = ("none", "hard", "soft")
 REDUCTIONS = ("batchmean", "original")
@@ -37,7 +37,7 @@ class DistillationLoss(nn.Layer):
     Called as `loss(outputs, labels, teacher_logits)`:
         outputs: what `vitlib.DeiT` gives in training, (logits, distillation_logits), each [B, C]; or one tensor
             [B, C], on which both terms then act (the paper's distillation without a token).
-        labels: class indices [B] of an integer type or soft targets [B, C].
+        labels: class indices [B] or soft targets [B, C]; an array or a tensor.
         teacher_logits: [B, C]; they receive no gradient. None for kind "none".
     Gives a scalar. Equals facebookresearch/deit's `DistillationLoss` (reduction="original"). `for_model_fit` is the
     same for `paddle.Model`.
@@ -58,20 +58,15 @@ class DistillationLoss(nn.Layer):
         base: Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor] | None = None,
     ) -> None:
         super().__init__()
-        for name, value, known in (("kind", kind, KINDS), ("reduction", reduction, REDUCTIONS)):
-            if value not in known:
-                raise ValueError(f"{name}={value!r}: expected one of {', '.join(map(repr, known))}")
-        if isinstance(temperature, bool) or not isinstance(temperature, numbers.Real) or not 0 < temperature < 1e6:
-            raise ValueError(f"temperature={temperature!r}: expected a number above 0; the DeiT paper takes 3.0")
         if base is not None and label_smoothing:
             raise ValueError(
                 f"label_smoothing={label_smoothing} belongs to the default base loss, and base={base!r} was given; "
                 "give the smoothing to that loss"
             )
-        self.kind = kind
-        self.alpha = check_fraction("alpha", alpha)
-        self.temperature = float(temperature)
-        self.reduction = reduction
+        self.kind = check_name("kind", kind, KINDS)
+        self.alpha = check_number("alpha", alpha, "[0, 1]")
+        self.temperature = check_number("temperature", temperature, "(0, 1e6]")
+        self.reduction = check_name("reduction", reduction, REDUCTIONS)
         self.base = SoftTargetCrossEntropy(label_smoothing) if base is None else base
 
     def forward(
@@ -91,6 +86,8 @@ class DistillationLoss(nn.Layer):
                 f"the student's logits have shape {list(distillation_logits.shape)} and the teacher's "
                 f"{list(teacher_logits.shape)}; expected the same [batch, classes], with the classes in the same order"
             )
+        if distillation_logits.shape[-1] == 1:
+            raise ValueError("distillation compares the probabilities of classes, and there is one class alone")
         student, teacher = full_precision(distillation_logits), full_precision(teacher_logits.detach())
         term = self._hard(student, teacher) if self.kind == "hard" else self._soft(student, teacher)
         return (1 - self.alpha) * base + self.alpha * term

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import paddle
 from paddle import nn
 
+from ..images.checks import check_number
 from .parallel import unwrapped
 
 
@@ -22,21 +22,19 @@ class ExponentialMovingAverage:
         warmup: take min(decay, (1 + n) / (10 + n)) at the n-th update (n from 0), so that the random start is soon
             forgotten (as TensorFlow's ExponentialMovingAverage with num_updates).
 
-    Call `update()` after every `optimizer.step()`. What is not trained, such as frozen parameters and the statistics of
-    BatchNorm, is copied, not averaged. Averages are kept by the parameters' names, in float32 where the model has half
-    precision.
+    Call `update()` after every `optimizer.step()`. Frozen parameters and buffers, such as BatchNorm's
+    statistics, are copied, not averaged. Averages are kept by the parameters' names, in float32 where the model has
+    half precision.
 
     Raises ValueError for a decay outside [0, 1) and a model without values, and, from every method, when the model's
     parameters or shapes are no longer those it was made with (after `reset_head` or `set_image_size`).
     """
 
     def __init__(self, model: nn.Layer, decay: float = 0.99996, *, warmup: bool = False) -> None:
-        if isinstance(decay, bool) or not isinstance(decay, numbers.Real) or not 0 <= decay < 1:
-            raise ValueError(f"decay={decay!r}: expected a number in [0, 1), such as 0.9999")
         self.model = unwrapped(model)
         if any(not value._is_initialized() for value in self.model.parameters()):
             raise ValueError("parameters of this model have no values (paddle.LazyGuard); load or initialise it first")
-        self.decay = float(decay)
+        self.decay = check_number("decay", decay, "[0, 1)")
         self.warmup = warmup
         self.num_updates = 0
         self.average = {name: _kept(value) for name, value in self.model.state_dict().items()}
@@ -49,10 +47,13 @@ class ExponentialMovingAverage:
             decay = min(decay, (1 + self.num_updates) / (10 + self.num_updates))
         # Not by name: a parameter that two layers share has two in state_dict(), one in named_parameters()
         trained = {id(value) for value in self.model.parameters() if not value.stop_gradient}
+        weights: dict[Any, paddle.Tensor] = {}  # tensors, since lerp_ leaks memory with a number (Paddle 3.3.1)
         for name, value in self._values(self.model).items():
             average = self.average[name]
             if id(value) in trained:
-                average.lerp_(_as(value, average.dtype), 1 - decay)
+                if average.dtype not in weights:
+                    weights[average.dtype] = paddle.full([], 1 - decay, average.dtype)
+                average.lerp_(_as(value, average.dtype), weights[average.dtype])
             else:
                 average.copy_(_as(value, average.dtype), True)
         self.num_updates += 1

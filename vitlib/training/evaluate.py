@@ -12,19 +12,20 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from ..models import DeiT
+from ..models.evaluation import evaluation_mode
 from .parallel import sum_over_processes, unwrapped
 from .teacher import final_logits
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` found for N samples; -1 stands for those that were not seen, such as unreadable pictures.
+    """The result of `evaluate` for N samples; -1 stands for those that were not seen, such as unreadable images.
 
     labels: [N] the true classes.
-    predictions: by name of what predicts, [N]: "model" is what the model says in evaluation; a DeiT has
-        "class_head" and "distillation_head" beside it.
-    loss: mean cross-entropy of what the model says, in nats.
-    unreadable: a sentence for each picture that could not be read (of this process).
+    predictions: {name: [N] classes}. "model" is the prediction in evaluation mode; a DeiT also has "class_head" and
+        "distillation_head".
+    loss: mean cross-entropy of the model, in nats.
+    unreadable: a sentence for each image that could not be read (of this process).
     """
 
     labels: np.ndarray
@@ -53,38 +54,35 @@ def evaluate(model: nn.Layer, batches: Iterable[Any], num_samples: int) -> Evalu
     num_samples: N, of the data set. Under `paddle.distributed` every process gives its share of the batches, and all
     get the same result.
 
-    Raises ValueError when no picture was seen.
+    Raises ValueError for labels that the model has no classes for, and when no image was seen.
     """
     network = unwrapped(model)
-    modes = [(layer, layer.training) for layer in network.sublayers(include_self=True)]
-    network.eval()
     names = ["model", "class_head", "distillation_head"] if isinstance(network, DeiT) else ["model"]
     found = np.full([1 + len(names), num_samples], -1, np.int64)  # labels, then predictions
     total, unreadable = 0.0, []
-    try:
-        with paddle.no_grad():
-            for images, labels, indices, reasons in batches:
-                unreadable += reasons
-                if labels is None:  # nothing of the batch could be read
-                    continue
-                heads = _logits(network, images)
-                total += float(F.cross_entropy(heads[0], labels, reduction="sum"))
-                rows = [labels.numpy(), *(head.argmax(axis=-1).numpy() for head in heads)]
-                found[:, indices.numpy()] = np.stack(rows)
-    finally:
-        if modes[0][1]:
-            network.train()  # which tells Paddle's tracer, too
-        for layer, training in modes:  # some may be kept in evaluation mode, such as a frozen BatchNorm
-            layer.training = training
+    with evaluation_mode(network), paddle.no_grad():
+        for images, labels, indices, reasons in batches:
+            unreadable += reasons
+            if labels is None:  # nothing of the batch could be read
+                continue
+            heads, classes = _logits(network, images), labels.numpy()
+            if classes.min() < 0 or classes.max() >= heads[0].shape[-1]:
+                raise ValueError(
+                    f"labels from {classes.min()} to {classes.max()}, and the model has {heads[0].shape[-1]} "
+                    "classes; give it a head for the classes of these images (reset_head)"
+                )
+            total += float(F.cross_entropy(heads[0], labels, reduction="sum"))
+            rows = [classes, *(head.argmax(axis=-1).numpy() for head in heads)]
+            found[:, indices.numpy()] = np.stack(rows)
     found, total = _over_processes(found, total)
     seen = int((found[0] >= 0).sum())
     if not seen:
-        raise ValueError(f"none of {num_samples} pictures could be read{': ' + unreadable[0] if unreadable else ''}")
+        raise ValueError(f"none of {num_samples} images could be read{': ' + unreadable[0] if unreadable else ''}")
     return Evaluation(found[0], dict(zip(names, found[1:], strict=True)), total / seen, unreadable)
 
 
 def _logits(network: nn.Layer, images: paddle.Tensor) -> list[paddle.Tensor]:
-    """[what the model says, its heads where it has two], each [B, C]."""
+    """[the model's logits, and those of its heads where it has two], each [B, C]."""
     if isinstance(network, DeiT):
         heads = network(images, return_heads=True)
         return [final_logits(heads), *heads]

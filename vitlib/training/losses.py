@@ -2,40 +2,85 @@
 
 from __future__ import annotations
 
-import numbers
-
+import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from ..images.checks import check_number
 
-def soft_targets(labels: paddle.Tensor, logits: paddle.Tensor, label_smoothing: float = 0.0) -> paddle.Tensor:
-    """Class indices [B] or [B, 1] (integers), or soft targets [B, C] (floats), -> soft targets [B, C], float, for
-    logits [B, C].
 
-    label_smoothing moves every target towards the uniform distribution: (1 - s) · target + s / C (arXiv 1512.00567,
-    §7). Raises ValueError for labels of another shape and, on the CPU, where looking costs nothing, for class indices
-    outside 0..C - 1.
+def soft_targets(
+    labels: paddle.Tensor | np.ndarray, logits: paddle.Tensor, label_smoothing: float = 0.0, *, sigmoid: bool = False
+) -> paddle.Tensor:
+    """Labels of any kind -> soft targets [B, C], float, for logits [B, C].
+
+    Args:
+        labels: a tensor or array of class indices [B] or [B, 1] (integers, or booleans for two classes), soft targets
+            [B, C] (floats), or one-hot [B, C] (integers or booleans).
+        label_smoothing: moves every target towards the uniform distribution: (1 - s) · target + s / C (arXiv
+            1512.00567, §7).
+        sigmoid: for a sigmoid per class in place of the softmax. Several classes may then be present (multi-hot),
+            only class indices are smoothed, and a single logit takes 0 or 1, [B] or [B, 1], smoothed to s / 2 and
+            1 - s / 2.
+
+    Raises ValueError for labels of another shape, for one logit without `sigmoid`, for one-hot labels that are not, and
+    on the CPU, where looking costs nothing, for class indices outside 0..C - 1.
     """
-    soft = labels.is_floating_point()
-    shape, (batch, num_classes) = list(labels.shape), logits.shape
-    if shape not in ([[batch, num_classes]] if soft else [[batch], [batch, 1]]):
+    if not isinstance(labels, paddle.Tensor):
+        labels = paddle.to_tensor(labels)
+    soft, (batch, num_classes) = labels.is_floating_point(), logits.shape
+    if num_classes == 1 and not sigmoid:
         raise ValueError(
-            f"{'soft targets' if soft else 'integer labels'} have shape {shape} and the logits {[batch, num_classes]}; "
-            f"expected class indices [{batch}] of an integer type, or soft targets [{batch}, {num_classes}] of a float "
-            "type"
+            "a softmax over one class is always 1, so there is nothing to learn; use BinaryCrossEntropy with targets 0 "
+            "and 1, or a head with num_classes=2"
         )
-    targets = labels if soft else F.one_hot(labels.reshape([-1]), num_classes)
-    if label_smoothing:
-        targets = targets * (1 - label_smoothing) + label_smoothing / num_classes
-    return targets
+    per_class = list(labels.shape) == [batch, num_classes] and (num_classes > 1 or soft)
+    if not per_class and (list(labels.shape) not in ([batch], [batch, 1]) or (soft and num_classes > 1)):
+        raise ValueError(
+            f"{'soft targets' if soft else 'integer labels'} have shape {list(labels.shape)} and the logits "
+            f"{[batch, num_classes]}; expected class indices [{batch}] of an integer type, or soft targets "
+            f"[{batch}, {num_classes}] of a float type"
+        )
+    if per_class:
+        targets = labels if soft else _one_hot(labels, several=sigmoid)
+        return targets if sigmoid else _smoothed(targets, label_smoothing, num_classes)
+    if soft:  # of the only class
+        return labels.reshape([-1, 1])
+    labels = labels.reshape([-1]).astype("int64")  # one_hot takes no other
+    _check_labels(labels, num_classes)
+    if num_classes == 1:
+        return _smoothed(labels.unsqueeze(1).astype("float32"), label_smoothing, 2)
+    return _smoothed(F.one_hot(labels, num_classes), label_smoothing, num_classes)
 
 
-def check_fraction(name: str, value: float) -> float:
-    """`value` as a float; raises ValueError outside [0, 1]."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value <= 1:
-        raise ValueError(f"{name}={value!r}: expected a number in [0, 1]")
-    return float(value)
+def _smoothed(targets: paddle.Tensor, label_smoothing: float, num_classes: int) -> paddle.Tensor:
+    return targets * (1 - label_smoothing) + label_smoothing / num_classes if label_smoothing else targets
+
+
+def _one_hot(labels: paddle.Tensor, *, several: bool) -> paddle.Tensor:
+    values = labels.astype("float32")
+    counts = values.sum(axis=-1)
+    if not several and bool((counts != 1).any()):
+        raise ValueError(
+            f"labels {list(labels.shape)} of {labels.dtype} name from {int(counts.min())} to {int(counts.max())} of "
+            f"{labels.shape[-1]} classes in a row; a softmax takes one: use BinaryCrossEntropy for several, or soft "
+            "targets of a float type"
+        )
+    if bool(((values != 0) & (values != 1)).any()):
+        raise ValueError(
+            f"labels {list(labels.shape)} of {labels.dtype} lie between {int(values.min())} and {int(values.max())}; "
+            "expected 0 and 1 for each class"
+        )
+    return values
+
+
+def _check_labels(labels: paddle.Tensor, num_classes: int) -> None:
+    if labels.place.is_cpu_place() and labels.size:
+        low, high, last = int(labels.min()), int(labels.max()), max(num_classes - 1, 1)
+        if low < 0 or high > last:
+            what = f"for num_classes={num_classes}" if num_classes > 1 else "for a single logit"
+            raise ValueError(f"labels from {low} to {high}: expected 0 to {last} {what}")
 
 
 def full_precision(logits: paddle.Tensor) -> paddle.Tensor:
@@ -51,16 +96,16 @@ class SoftTargetCrossEntropy(nn.Layer):
         label_smoothing: in [0, 1], applied to indices and to soft targets alike (as PyTorch's `cross_entropy` does);
             leave it 0 for targets of a Mixup that has smoothed them.
 
-    Called with logits [B, C] and class indices [B] (an integer type) or soft targets [B, C]. Gives a scalar.
-    Raises ValueError for a label_smoothing outside [0, 1] and for targets that do not fit the logits; class indices
-    that are too large are seen on the CPU alone.
+    Called with logits [B, C] and class indices [B] or soft targets [B, C], see `soft_targets`. Gives a scalar.
+    Raises ValueError for a label_smoothing outside [0, 1], for targets that do not fit the logits (class indices that
+    are too large are seen on the CPU alone), and for one class, whose softmax is always 1.
     """
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
-        self.label_smoothing = check_fraction("label_smoothing", label_smoothing)
+        self.label_smoothing = check_number("label_smoothing", label_smoothing, "[0, 1]")
 
-    def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
+    def forward(self, logits: paddle.Tensor, labels: paddle.Tensor | np.ndarray) -> paddle.Tensor:
         log_probabilities = F.log_softmax(full_precision(logits), axis=-1)
         targets = soft_targets(labels, logits, self.label_smoothing).astype(log_probabilities.dtype)
         return -(targets * log_probabilities).sum(axis=-1).mean()
@@ -73,27 +118,30 @@ class BinaryCrossEntropy(nn.Layer):
         label_smoothing: s in [0, 1], applied to class indices only: soft targets come smoothed (as in timm). With a
             threshold indices are not smoothed either: every class would have s / C, and be present above 0.
         threshold: soft targets above it become 1, all others 0; None leaves them. DeiT III: 0.0, so that both classes
-            of a mixed picture are present, with targets of a Mixup of label_smoothing=0. Where that smooths by s,
+            of a mixed image are present, with targets of a Mixup of label_smoothing=0. Where that smooths by s,
             every class has s / C at least, and the threshold has to be above it.
         sum_classes: add the losses of the classes instead of averaging them (then C times larger).
 
-    Called with logits [B, C] and class indices [B] (an integer type) or soft targets [B, C]. Gives a scalar, the mean
-    over the batch. Raises what `SoftTargetCrossEntropy` does.
+    Called with logits [B, C] and class indices [B], multi-hot labels [B, C] of any type or soft targets [B, C]; with
+    logits [B, 1] and targets 0 or 1, [B] or [B, 1]; see `soft_targets`. Gives a scalar, the mean over the batch. Raises
+    ValueError as `SoftTargetCrossEntropy` does.
     """
 
     def __init__(
         self, label_smoothing: float = 0.1, *, threshold: float | None = None, sum_classes: bool = False
     ) -> None:
         super().__init__()
-        self.label_smoothing = check_fraction("label_smoothing", label_smoothing)
+        self.label_smoothing = check_number("label_smoothing", label_smoothing, "[0, 1]")
         self.threshold = threshold
         self.sum_classes = sum_classes
 
-    def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
+    def forward(self, logits: paddle.Tensor, labels: paddle.Tensor | np.ndarray) -> paddle.Tensor:
         logits = full_precision(logits)
-        smooths = not labels.is_floating_point() and self.threshold is None
-        targets = soft_targets(labels, logits, self.label_smoothing if smooths else 0.0).astype(logits.dtype)
+        smoothing = self.label_smoothing if self.threshold is None else 0.0
+        targets = soft_targets(labels, logits, smoothing, sigmoid=True).astype(logits.dtype)
         if self.threshold is not None:
             targets = (targets > self.threshold).astype(logits.dtype)
-        losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        # Not F.binary_cross_entropy_with_logits, whose gradient is wrong where a logit is exactly 0, as those of a head
+        # that starts with zeros are (Paddle 3.0 to 3.3)
+        losses = F.softplus(logits) - targets * logits
         return (losses.sum(axis=-1) if self.sum_classes else losses).mean()

@@ -22,9 +22,17 @@ def sum_over_processes(values: np.ndarray) -> np.ndarray:
 
 
 @paddle.no_grad()
+def broadcast(model: nn.Layer) -> None:
+    """Give every process the weights and buffers that rank 0 has. Every process has to call it."""
+    if paddle.distributed.get_world_size() > 1:
+        for value in unwrapped(model).state_dict().values():
+            paddle.distributed.broadcast(value, src=0)
+
+
+@paddle.no_grad()
 def average_batch_norm(model: nn.Layer) -> None:
     """Give every process the mean of the processes' statistics of BatchNorm, each of which comes from a share of the
-    pictures (timm's `distribute_bn`). Every process has to call it, before they evaluate or save the model.
+    images (timm's `distribute_bn`). Every process has to call it, before they evaluate or save the model.
 
     model: in a `paddle.DataParallel` or not. On one process nothing changes.
     """

@@ -1,16 +1,16 @@
-"""Parameter groups: what weight decay leaves alone, and learning rates that fall with depth."""
+"""Parameter groups: no weight decay for biases, norms and tokens, and learning rates that fall with depth."""
 
 from __future__ import annotations
 
 import fnmatch
-import numbers
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import paddle
 from paddle import nn
 
+from ..images.checks import check_number
 from .parallel import unwrapped
 
 _STEM = re.compile(r"(cls_token|dist_token|reg_token|pos_embed|patch_embed|norm_pre)(\.|$)")
@@ -45,22 +45,20 @@ def param_groups(
 
     Paddle clips the gradients of each group by itself when the optimizer has a `grad_clip`: to clip their common norm,
     leave that out and call `paddle.nn.utils.clip_grad_norm_(model.parameters(), 1.0)` before `optimizer.step()`,
-    as `TrainingStep` does.
+    as `TrainingStep` does. `paddle.Model.fit` takes no groups: use `weight_decay_filter` there.
     """
-    if isinstance(weight_decay, bool) or not isinstance(weight_decay, numbers.Real) or not weight_decay >= 0:
-        raise ValueError(f"weight_decay={weight_decay!r}: expected a number of at least 0; the DeiT recipe takes 0.05")
-    if layer_decay is not None and not 0 < layer_decay <= 1:
-        raise ValueError(f"layer_decay={layer_decay!r}: expected a factor in (0, 1], or None for one learning rate")
+    weight_decay = check_number("weight_decay", weight_decay, "[0, inf)")
+    if layer_decay is not None:
+        layer_decay = check_number("layer_decay", layer_decay, "(0, 1]")
     model = unwrapped(model)
     parameters = dict(model.named_parameters())
-    spared = _spared(model, parameters, no_weight_decay)
+    decaying = _decaying(model, parameters, no_weight_decay)
     layers, last = ({}, 0) if layer_decay is None else _layers(model, parameters)
 
     groups: dict[tuple[int, bool], list[Any]] = {}
     for name, parameter in parameters.items():
         if not parameter.stop_gradient:
-            decays = not (parameter.ndim <= 1 or name.endswith(".bias") or name in spared)
-            groups.setdefault((layers.get(name, last), decays), []).append(parameter)
+            groups.setdefault((layers.get(name, last), name in decaying), []).append(parameter)
     if not groups:
         raise ValueError(
             f"found no trainable parameter among the {len(parameters)} of this {type(model).__name__}; "
@@ -69,25 +67,38 @@ def param_groups(
     return [
         {
             "params": members,
-            "weight_decay": float(weight_decay) if decays else 0.0,
-            "learning_rate": 1.0 if layer_decay is None else float(layer_decay) ** (last - layer),
+            "weight_decay": weight_decay if decays else 0.0,
+            "learning_rate": 1.0 if layer_decay is None else layer_decay ** (last - layer),
         }
         for (layer, decays), members in sorted(groups.items(), key=lambda group: group[0])
     ]
 
 
+def weight_decay_filter(model: nn.Layer, *, no_weight_decay: Iterable[str] = ()) -> Callable[[str], bool]:
+    """The same choice of parameters for `paddle.optimizer.AdamW` without groups, such as `paddle.Model.fit` needs:
+
+        AdamW(learning_rate, parameters=model.parameters(), weight_decay=0.05,
+              apply_decay_param_fun=weight_decay_filter(model))
+
+    model, no_weight_decay: as of `param_groups`. Copies of the model need a filter of their own.
+    """
+    model = unwrapped(model)
+    parameters = dict(model.named_parameters())
+    return {parameters[name].name for name in _decaying(model, parameters, no_weight_decay)}.__contains__
+
+
 def trained_parameters(optimizer: paddle.optimizer.Optimizer) -> list[paddle.Tensor]:
-    """What an optimizer was given to train, in groups or not."""
+    """The parameters of an optimizer, given in groups or not."""
     groups = optimizer._param_groups  # of which Paddle has no public list
     return [p for group in groups for p in (group["params"] if isinstance(group, dict) else [group])]
 
 
-def _spared(model: nn.Layer, parameters: dict[str, Any], patterns: Iterable[str]) -> set[str]:
-    """Names of parameters without weight decay, beside those of one dimension."""
-    spared: set[str] = set()
+def _decaying(model: nn.Layer, parameters: dict[str, Any], patterns: Iterable[str]) -> set[str]:
+    """Names of the parameters that weight decay applies to."""
+    exempt = {name for name, parameter in parameters.items() if parameter.ndim <= 1 or name.endswith(".bias")}
     for prefix, layer in model.named_sublayers(include_self=True):
         if callable(names := getattr(layer, "no_weight_decay", None)):
-            spared |= {f"{prefix}.{name}" if prefix else name for name in names()}
+            exempt |= {f"{prefix}.{name}" if prefix else name for name in names()}
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         matches = fnmatch.filter(parameters, pattern)
         if not matches:
@@ -95,8 +106,8 @@ def _spared(model: nn.Layer, parameters: dict[str, Any], patterns: Iterable[str]
                 f"no_weight_decay names {pattern!r}, and no parameter of this {type(model).__name__} has that name; "
                 f"names are those of model.named_parameters(), such as {next(iter(parameters), 'none')!r}"
             )
-        spared |= set(matches)
-    return spared
+        exempt |= set(matches)
+    return parameters.keys() - exempt
 
 
 def _layers(model: nn.Layer, parameters: dict[str, Any]) -> tuple[dict[str, int], int]:

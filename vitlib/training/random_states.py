@@ -74,7 +74,7 @@ def _named(rng: Generators) -> dict[str, np.random.Generator]:
 
 
 def _from_paddle(state: Any) -> list[Any]:
-    """[device, seed, offset, the text that C++ prints for its Mersenne Twister]: what Paddle itself would pickle."""
+    """[device, seed, offset, the text that C++ prints for its Mersenne Twister], which Paddle itself would pickle."""
     device, seed, offset, engine = state.__getstate__()
     return [device, seed, offset, bytes(engine).decode("ascii")]
 

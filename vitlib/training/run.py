@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,41 +19,44 @@ from ..images import ImageError
 from ..models import VisionTransformer, ViTConfig
 from .checkpoints import Checkpoints
 from .evaluate import Evaluation
-from .parallel import sum_over_processes, unwrapped
+from .parallel import broadcast, sum_over_processes, unwrapped
 from .random_states import random_states, set_random_states
 from .run_log import RunLog
 from .sampler import EpochSampler
+from .state_file import read_state, write_state
 from .step import TrainingStep
 from .training_state import restore_training_state, training_state
 
 
 class Run:
-    """What a training script does beside training: resume, log, keep checkpoints, write the result.
+    """A training run in a folder: it keeps checkpoints, a log and the best weights, and goes on where it was left.
 
         run = Run(directory, vars(arguments), classes)
         run.start(step, sampler, epochs=300)
         while run.training:
-            for images, labels, _, unreadable in run.batches(load_batches(dataset, sampler)):
+            for images, labels, _, _ in run.batches(load_batches(dataset, sampler)):
                 run.log.step(step(images, labels), right, len(labels))
-            run.end_epoch({"validation": evaluate(...)})
-        run.finish({"test": evaluate(...)})
+            run.end_epoch(lambda: {"validation": evaluate(model, ...)})
+        run.load_best()
+
+    `fit` is this loop.
 
     Args:
-        directory: is made at once, with checkpoints/ in it; gets run.json (arguments, classes, the config of a
-            `VisionTransformer`) when the run starts, log.csv and curve.png with the first epoch; at its end
-            result.json, and for a `VisionTransformer` model/.
-        arguments: of the script; what JSON does not know is kept as text.
+        directory: made at once, with checkpoints/ in it. Gets run.json (arguments, classes, the config of a
+            `VisionTransformer`) when the run starts; with each epoch log.csv, curve.png and, when the epoch is the
+            best so far, checkpoints/best.safetensors and, for a `VisionTransformer`, model/.
+        arguments: of the script; values that JSON does not know are kept as text.
         classes: names, in the order of the labels.
         may_change: names of arguments that may be others when a run is resumed, such as the number of workers.
         save_every: seconds between checkpoints within an epoch; there is one after each epoch, too.
 
     Under `paddle.distributed` every process makes one, and only rank 0 writes.
 
-    `config` is None in a new run, and in one that goes on the `ViTConfig` of its model, if it has one: the checkpoint
-    fills a model of that config, so the weights that the run began with are not needed again.
+    `config` is None in a new run. In a run that goes on it is the `ViTConfig` of its model, if it has one: the
+    checkpoint fills a model of that config, so the weights that the run began with are not needed again.
 
     Raises ValueError when the directory has checkpoints of a run with other arguments or classes, naming them, or
-    without the run.json that tells.
+    without a readable run.json.
     """
 
     def __init__(
@@ -104,18 +106,13 @@ class Run:
                 "world_size=paddle.distributed.get_world_size()"
             )
         self.step, self.sampler, self.num_epochs = step, sampler, epochs
+        self.model = unwrapped(step.model)
         self.log = RunLog(self.directory, epochs * len(sampler), show=self.rank == 0)
+        self.best: dict[str, Any] | None = None
         self._spent, self._parts = 0.0, {"scheduler": step.schedule, "ema": step.ema, "sampler": sampler}
-        if (found := self.checkpoints.latest()) is not None:
-            extra = restore_training_state(
-                found[1], unwrapped(step.model), step.optimizer, **self._parts, rank=self.rank
-            )
-            step.set_state_dict(extra["step"])
-            self.log.set_state_dict(extra["log"])
-            self._spent = extra["seconds"]
-            if self.rank == 0:
-                where = f"in epoch {sampler.epoch + 1} of {epochs}" if self.training else "with no epoch left to do"
-                self.log.message(f"going on after {step.num_steps} steps, {where}")
+        found = self.checkpoints.latest()
+        if found is not None:
+            self._restore(found[1])
         elif self.rank:
             set_random_states(random_states(), rank=self.rank)  # the same weights, but other dropped paths
         steps = sum_over_processes(np.eye(world_size)[self.rank] * step.num_steps).astype(int).tolist()
@@ -125,11 +122,19 @@ class Run:
                 f"checkpoints; {self.directory} has to be on a disk that all machines share"
             )
         if self.rank == 0 and found is None:
-            model = unwrapped(step.model)
-            config = model.config.to_dict() if isinstance(model, VisionTransformer) else None
-            content = {"arguments": self._record, "classes": self.classes, "config": config}
-            _write_json(self.directory / "run.json", content)
+            config = self.model.config.to_dict() if isinstance(self.model, VisionTransformer) else None
+            self.write_json("run.json", {"arguments": self._record, "classes": self.classes, "config": config})
         self._started = self._saved = time.perf_counter()
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        extra = restore_training_state(state, self.model, self.step.optimizer, **self._parts, rank=self.rank)
+        self.step.set_state_dict(extra["step"])
+        self.log.set_state_dict(extra["log"])
+        self._spent, self.best = extra["seconds"], extra["best"]
+        if self.rank == 0:
+            where = f"in epoch {self.sampler.epoch + 1} of {self.num_epochs}"
+            where = where if self.training else "with no epoch left to do"
+            self.log.message(f"going on after {self.step.num_steps} steps, {where}")
 
     @property
     def training(self) -> bool:
@@ -145,7 +150,7 @@ class Run:
         """The rest of an epoch: passes batches on, counts each when its step is done, and keeps checkpoints.
 
         Batches are (images, labels, indices, unreadable) as `vitlib.images.load_batches` gives them. Unreadable
-        pictures are counted and named in the log; a batch without any picture is left out, or, where other processes
+        images are counted and named in the log; a batch without any image is left out, or, where other processes
         wait for its gradient, raises ImageError.
         """
         epoch = self.sampler.epoch
@@ -156,7 +161,7 @@ class Run:
                 yield batch
             elif paddle.distributed.get_world_size() > 1:
                 raise ImageError(
-                    f"no picture of a batch could be read, and other processes wait for it: {'; '.join(batch[3])}; "
+                    f"no image of a batch could be read, and other processes wait for it: {'; '.join(batch[3])}; "
                     "mend them, and go on with the same command"
                 )
             self.sampler.advance()
@@ -164,45 +169,69 @@ class Run:
             if late and self.sampler.epoch == epoch and not self.step.pending:
                 self._save()
 
-    def end_epoch(self, evaluations: Mapping[str, Evaluation]) -> None:
-        """A row of the log, with loss and accuracy of each (`validation_loss`, ...) beside those of training, and a
-        checkpoint."""
+    def end_epoch(self, evaluate: Callable[[], Mapping[str, Evaluation]]) -> None:
+        """Evaluate, log and save; keep the weights if they are the best so far.
+
+        evaluate: gives evaluations by name, such as {"validation": ...}, of the model as it is then: with its averaged
+            weights, if the step has an average. The best epoch is the one of the highest accuracy by the first of
+            them, of equal ones that of the lower loss; without any it is the last.
+        """
         self.step.drop_pending()  # of an accumulation that the epoch's end cut off
+        with self.step.averaged():
+            evaluations = evaluate()
+            best = self._keep_best(next(iter(evaluations.values()), None))
         columns = {}
         for part, found in evaluations.items():
             columns |= {f"{part}_loss": found.loss, f"{part}_accuracy": found.accuracy}
             self.log.name_unreadable(found.unreadable)
-        self.log.epoch(columns)
+        row = self.log.epoch(columns)
+        if self.rank == 0:
+            said = "; ".join(
+                f"{part} loss {row[f'{part}_loss']:.3f}, accuracy {row[f'{part}_accuracy']:.1f} %"
+                for part in ("train", *evaluations)
+            )
+            suffix = " (the best so far)" if best and evaluations else ""
+            self.log.message(f"epoch {row['epoch']} of {self.num_epochs}: {said}{suffix}")
         self._save()
 
+    def _keep_best(self, found: Evaluation | None) -> bool:
+        """Whether the weights that the model has now are the best so far; they are then written."""
+        score = None if found is None else [found.accuracy, -found.loss]
+        if score and self.best and not score > self.best["score"]:
+            return False
+        self.best = {"epoch": len(self.log.rows) + 1, "score": score}
+        if self.rank == 0:
+            write_state(_best_path(self.directory), {**self.best, "model": dict(self.model.state_dict())})
+            self._write_model()
+        return True
+
+    def load_best(self) -> None:
+        """Fill the model with the weights of the best epoch, whose number is `best["epoch"]`."""
+        if self.rank == 0:
+            self.best["epoch"] = load_run(self.directory, self.model)
+            self._write_model()  # an end of the process between the two files may have left one of an earlier epoch
+        broadcast(self.model)
+
+    def _write_model(self) -> None:
+        if isinstance(self.model, VisionTransformer):
+            self.model.labels = self.classes
+            self.model.save_pretrained(self.directory / "model")
+
     def _save(self) -> None:
-        extra = {"step": self.step.state_dict(), "log": self.log.state_dict(), "seconds": self.seconds}
-        state = training_state(unwrapped(self.step.model), self.step.optimizer, **self._parts, extra=extra)
+        extra = {
+            "step": self.step.state_dict(),
+            "log": self.log.state_dict(),
+            "seconds": self.seconds,
+            "best": self.best,
+        }
+        state = training_state(self.model, self.step.optimizer, **self._parts, extra=extra)
         self.checkpoints.save(self.step.num_steps, state)
         self._saved = time.perf_counter()
 
-    def finish(self, evaluations: Mapping[str, Evaluation]) -> str:
-        """Write result.json and model/; give a few lines that say what they hold."""
-        for evaluation in evaluations.values():
-            self.log.name_unreadable(evaluation.unreadable)  # each process has its own, and rank 0 alone a result.json
-        self.log.close()
-        model = unwrapped(self.step.model)
-        parameters, seconds = sum(math.prod(p.shape) for p in model.parameters()), self.seconds
-        if self.rank == 0:
-            parts = {part: _described(evaluation) for part, evaluation in evaluations.items()}
-            about = {"parameters": parameters, "seconds": round(seconds), "paddle": paddle.__version__}
-            _write_json(self.directory / "result.json", about | parts)
-            if isinstance(model, VisionTransformer):
-                model.labels = self.classes
-                model.save_pretrained(self.directory / "model")
-        lines = [
-            f"{part}: "
-            + ", ".join(f"{name.replace('_', ' ')} {found.accuracy_of(name):.1f} %" for name in found.predictions)
-            + f" of {(found.labels >= 0).sum()} pictures"
-            + (f", and {(found.labels < 0).sum()} that could not be read" if (found.labels < 0).any() else "")
-            for part, found in evaluations.items()
-        ]
-        return "\n".join([*lines, f"{parameters:,} parameters, {seconds:.0f} s; everything is in {self.directory}"])
+    def write_json(self, name: str, content: Any) -> None:
+        """A file in the directory, whole or not at all."""
+        with write_atomically(self.directory / name) as file:
+            file.write((json.dumps(content, indent=1) + "\n").encode())
 
 
 def read_record(directory: str | os.PathLike[str]) -> dict[str, Any]:
@@ -223,40 +252,27 @@ def read_record(directory: str | os.PathLike[str]) -> dict[str, Any]:
     )
 
 
-def load_run(directory: str | os.PathLike[str], model: nn.Layer) -> None:
-    """Fill a model, built as in the run of this directory, with the weights of its last checkpoint: the
-    averaged ones, if the run averaged them.
+def _best_path(directory: str | os.PathLike[str]) -> Path:
+    return Path(directory) / "checkpoints" / "best.safetensors"
 
-    Raises FileNotFoundError where there is no checkpoint, and ValueError when names or shapes do not fit.
+
+def load_run(directory: str | os.PathLike[str], model: nn.Layer) -> int:
+    """Fill a model, built as in the run of this directory, with the weights of its best epoch: the averaged ones, if
+    the run averaged them. Gives the number of that epoch, from 1.
+
+    Raises FileNotFoundError where no epoch was finished, CheckpointError when the file is damaged, and ValueError when
+    names or shapes do not fit.
     """
-    found = Checkpoints(Path(directory) / "checkpoints", rank=1).latest()  # other ranks than 0 only read
-    if found is None:
-        raise FileNotFoundError(f"{os.fspath(directory)} has no checkpoint; finish its training first")
-    state = found[1]
-    values = state["model"] if state["ema"] is None else state["ema"]["average"]
+    if not _best_path(directory).exists():
+        raise FileNotFoundError(f"{os.fspath(directory)} has no {_best_path('')}; train an epoch of it first")
+    content = read_state(_best_path(directory))
+    values = content["model"]
     own = model.state_dict()
     wrong = [name for name in {**own, **values} if list(np.shape(own.get(name))) != list(np.shape(values.get(name)))]
     if wrong:
         raise ValueError(
-            f"the checkpoint in {os.fspath(directory)} does not fit this {type(model).__name__}: {len(wrong)} names or "
+            f"the weights in {os.fspath(directory)} do not fit this {type(model).__name__}: {len(wrong)} names or "
             f"shapes differ, {sorted(wrong)[0]!r} for one"
         )
     model.set_state_dict(values)
-
-
-def _described(evaluation: Evaluation) -> dict[str, Any]:
-    """Accuracies in percent, and which pictures were right, as bits in hexadecimal; of unreadable ones the sentences of
-    this process."""
-    names = list(evaluation.predictions)
-    return {
-        "pictures": len(evaluation.labels),
-        "loss": evaluation.loss,
-        **{name: evaluation.accuracy_of(name) for name in names},
-        "right": {name: np.packbits(evaluation.correct(name)).tobytes().hex() for name in names},
-        "unreadable": evaluation.unreadable,
-    }
-
-
-def _write_json(path: Path, content: Any) -> None:
-    with write_atomically(path) as file:
-        file.write((json.dumps(content, indent=1) + "\n").encode())
+    return content["epoch"]

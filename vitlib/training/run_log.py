@@ -1,4 +1,4 @@
-"""What a run shows and leaves behind: a progress bar, a CSV row an epoch, a curve, and VisualDL where installed."""
+"""`RunLog`: a progress bar, a CSV row per epoch, a curve, and VisualDL where it is installed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RunLog:
 
     A bar shows loss and accuracy (smoothed over about fifty steps), images per second and the time left; call `step`
     after every step and `epoch` after every epoch. The rows are in `state_dict()`: keep it in the checkpoint, and a run
-    that resumes forgets what it will do again.
+    that resumes drops the rows of steps that it repeats.
 
     Args:
         directory: made if it is missing.
@@ -78,7 +78,7 @@ class RunLog:
         self._bar.update()
 
     def unreadable(self, reasons: Iterable[str]) -> None:
-        """Count training pictures that could not be read, and name each once: sentences, as `vitlib.images.collate`
+        """Count training images that could not be read, and name each once: sentences, as `vitlib.images.collate`
         gives."""
         reasons = list(reasons)
         self._left_out += len(reasons)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..images.checks import check_count
+
 
 class EpochSampler:
     """Batches of (index, draw), for `ImageFolder` and as the `batch_sampler` of `paddle.io.DataLoader`.
@@ -40,6 +42,9 @@ class EpochSampler:
                 ...
                 sampler.advance()
 
+    Or call `set_epoch` before each epoch. Where neither is done, an iteration takes the order and draws of the epoch
+    after that of the iteration before: `passes` counts these.
+
     Raises ValueError when a number cannot work, an epoch would have no batch, or training processes would have
     different numbers of batches and wait for each other for ever.
     """
@@ -63,8 +68,7 @@ class EpochSampler:
             ("repeats", repeats, 1),
             ("world_size", world_size, 1),
         ):
-            if value < least:
-                raise ValueError(f"{name}={value}: expected {least} or more")
+            check_count(name, value, least)
         if not 0 <= rank < world_size:
             raise ValueError(f"rank={rank}: expected 0 to {world_size - 1}, since world_size={world_size}")
         if repeats > 1 and not shuffle:
@@ -89,6 +93,8 @@ class EpochSampler:
         self.drop_last = drop_last
         self.epoch = 0
         self.batch = 0
+        self.passes = 0
+        self._iterated = self._placed = False  # placed by advance, set_epoch or set_state_dict
 
     def __len__(self) -> int:
         """Batches of this process in an entire epoch."""
@@ -96,8 +102,11 @@ class EpochSampler:
         return full if self.drop_last else full + (rest > self.rank)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        """What is left of the present epoch: one list of (index, draw) per batch."""
-        return self._batches(self.epoch, self.batch)  # the present one, though the loader's thread comes later
+        """The rest of the present epoch: one list of (index, draw) per batch."""
+        self.passes += self._iterated and not self._placed
+        self._iterated = True
+        # of the present position, though a loader's thread may come to it later
+        return self._batches(self.epoch + self.passes, self.batch)
 
     def _batches(self, epoch: int, start: int) -> Iterator[list[tuple[int, int]]]:
         order = self._order(epoch)
@@ -119,20 +128,21 @@ class EpochSampler:
 
     def advance(self) -> None:
         """Counts one batch as done; after the last of an epoch comes the first of the next."""
+        self._placed = True
         self.batch += 1
         if self.batch >= len(self):
             self.epoch, self.batch = self.epoch + 1, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Goes to the beginning of `epoch`; the present one goes on where it is."""
-        if epoch < 0:
-            raise ValueError(f"epoch={epoch}: expected 0 or more")
+        check_count("epoch", epoch)
         if epoch != self.epoch:
             self.epoch, self.batch = epoch, 0
+        self.passes, self._placed = 0, True
 
     def state_dict(self) -> dict[str, Any]:
         """Where training is, and what the order depends on, as plain JSON values."""
-        return {"epoch": self.epoch, "batch": self.batch, **self._settings()}
+        return {"epoch": self.epoch, "batch": self.batch, "passes": self.passes, **self._settings()}
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         """Goes to where `state_dict` was made. The number of processes may differ if they take as much together.
@@ -145,7 +155,8 @@ class EpochSampler:
                     f"the sampler has {name} {value} and the state is of one with {state.get(name)}; "
                     "resume with the same data and settings, or start anew"
                 )
-        self.epoch, self.batch = state["epoch"], state["batch"]
+        self.epoch, self.batch, self.passes = (state[name] for name in ("epoch", "batch", "passes"))
+        self._placed = True
 
     def _settings(self) -> dict[str, Any]:
         return {

@@ -6,6 +6,8 @@ import math
 
 from paddle.optimizer.lr import LambdaDecay
 
+from ..images.checks import check_count, check_number
+
 
 def warmup_cosine(
     base_lr: float,
@@ -29,16 +31,12 @@ def warmup_cosine(
 
     Raises ValueError for rates that are not finite, below 0 or above base_lr, and for steps that do not fit.
     """
-    if not (math.isfinite(base_lr) and base_lr > 0):
-        raise ValueError(f"base_lr={base_lr!r}: expected a finite number above 0")
-    starts = {"final_lr": final_lr, **({"warmup_lr": warmup_lr} if warmup_steps else {})}
-    for name, rate in starts.items():
-        if not 0 <= rate <= base_lr:
-            raise ValueError(f"{name}={rate!r}: expected a rate from 0 to base_lr={base_lr!r}; give a smaller {name}")
-    if not 0 <= warmup_steps < total_steps:
-        raise ValueError(
-            f"warmup_steps={warmup_steps!r} of total_steps={total_steps!r}: expected 0 <= warmup_steps < total_steps"
-        )
+    base_lr = check_number("base_lr", base_lr, "(0, inf)")
+    for name, rate in (("final_lr", final_lr), ("warmup_lr", warmup_lr if warmup_steps else 0)):
+        if check_number(name, rate, "[0, inf)") > base_lr:
+            raise ValueError(f"{name}={rate!r}: expected at most base_lr={base_lr!r}")
+    if check_count("warmup_steps", warmup_steps) >= check_count("total_steps", total_steps, 1):
+        raise ValueError(f"warmup_steps={warmup_steps!r}: expected less than total_steps={total_steps!r}")
 
     def factor(step: int) -> float:
         if step < warmup_steps:
@@ -46,4 +44,4 @@ def warmup_cosine(
         share = min((step - warmup_steps) / (total_steps - warmup_steps), 1.0)
         return (final_lr + (base_lr - final_lr) * (1 + math.cos(math.pi * share)) / 2) / base_lr
 
-    return LambdaDecay(float(base_lr), factor)
+    return LambdaDecay(base_lr, factor)

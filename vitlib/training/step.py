@@ -7,20 +7,22 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
 import paddle
 from paddle import nn
 
+from ..images.checks import check_count, check_number
 from .ema import ExponentialMovingAverage
 from .param_groups import trained_parameters
 
 
 class TrainingStep:
-    """`step(images, *targets)` trains a model by one batch and gives its loss as a float.
+    """`step(images, *targets)`, tensors or arrays, trains a model by one batch and gives its loss as a float.
 
     Args:
         model: in training mode; in a `paddle.DataParallel` or not. `model.set_recompute()` saves memory in here too.
             In several processes the gradient is the mean of theirs, also where one has a smaller batch. An output that
-            the loss leaves out has gradient 0 there, not none: freeze its head, lest weight decay shrinks it.
+            the loss does not use gets a gradient of 0 there; freeze its head, or weight decay shrinks it.
         loss: called with (model(images), *targets), gives a scalar.
         optimizer: any of Paddle's. Without a grad_clip when it has parameter groups, as Paddle then clips each
             group by itself; use clip_norm.
@@ -56,10 +58,8 @@ class TrainingStep:
         schedule: paddle.optimizer.lr.LRScheduler | None = None,
         ema: ExponentialMovingAverage | None = None,
     ) -> None:
-        if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
-            raise ValueError(f"accumulate={accumulate!r}: expected a number of batches of at least 1")
-        if clip_norm is not None and not clip_norm > 0:
-            raise ValueError(f"clip_norm={clip_norm!r}: expected a norm above 0, or None to leave gradients alone")
+        if clip_norm is not None:
+            check_number("clip_norm", clip_norm, "(0, inf]")
         if amp not in (None, "bfloat16", "float16"):
             raise ValueError(f"amp={amp!r}: expected 'bfloat16', 'float16' or None")
         if amp is not None and paddle.get_device() == "cpu":
@@ -77,7 +77,7 @@ class TrainingStep:
         self.model = model
         self.loss = loss
         self.optimizer = optimizer
-        self.accumulate = accumulate
+        self.accumulate = check_count("accumulate", accumulate, 1)
         self.clip_norm = clip_norm
         self.amp = amp
         self.schedule = schedule
@@ -88,7 +88,8 @@ class TrainingStep:
         self._pending, self._trouble = 0, ""
         self._scaler = paddle.amp.GradScaler() if amp == "float16" else None
 
-    def __call__(self, images: paddle.Tensor, *targets: paddle.Tensor) -> float:
+    def __call__(self, images: paddle.Tensor | np.ndarray, *targets: paddle.Tensor | np.ndarray) -> float:
+        images, *targets = (paddle.to_tensor(x) if isinstance(x, np.ndarray) else x for x in (images, *targets))
         if not self.model.training:
             raise RuntimeError("the model is in evaluation mode; call model.train() before training goes on")
         last = self._pending + 1 == self.accumulate
@@ -141,6 +142,11 @@ class TrainingStep:
             "rate, lengthen the warm-up or give clip_norm"
         )
 
+    def averaged(self) -> AbstractContextManager[Any]:
+        """Within the block the model has its averaged weights, if there is an average, see
+        `ExponentialMovingAverage.averaged`."""
+        return nullcontext() if self.ema is None else self.ema.averaged()
+
     @property
     def pending(self) -> int:
         """Batches whose gradients wait for the rest of an accumulation."""
@@ -156,8 +162,8 @@ class TrainingStep:
         self._pending, self._trouble = 0, ""
 
     def _unused(self, outputs: Any) -> paddle.Tensor | float:
-        """0. DataParallel exchanges nothing before it has a gradient of all that it gave, and a loss may leave out a
-        head. `find_unused_parameters` does not help: it asks what the outputs depend on."""
+        """Zero times every output. DataParallel exchanges gradients only when all of its outputs have one, and a loss
+        may not use a head. `find_unused_parameters` does not help: it looks at what the outputs depend on."""
         if not isinstance(self.model, paddle.DataParallel):
             return 0.0
         heads = outputs if isinstance(outputs, (tuple, list)) else [outputs]

@@ -18,7 +18,7 @@ from .parallel import unwrapped
 
 
 def final_logits(outputs: Any) -> paddle.Tensor:
-    """What a model's outputs say, [B, C]: the mean of `DeiTLogits`, of another tuple or list the first tensor."""
+    """The logits [B, C] of a model's outputs: the mean of `DeiTLogits`, the first of another tuple or list."""
     if isinstance(outputs, DeiTLogits):
         return (outputs.logits + outputs.distillation_logits) / 2
     return outputs[0] if isinstance(outputs, (tuple, list)) else outputs
@@ -36,7 +36,7 @@ class Teacher:
         student: how the images that it will be given were normalised, a `Preprocess` or a model that has one, to be
             undone. None: as the teacher's.
 
-    It is no Layer itself: what holds it neither trains nor saves the teacher, and `train()` does not reach it.
+    It is not a Layer: a student that holds it neither trains nor saves the teacher, and `train()` does not reach it.
 
     Raises ValueError when `student` is given and the teacher's own preprocessing is not known, and for other channels.
     """
@@ -107,8 +107,8 @@ class TeacherLogits:
         file that cannot be read: each sample needs its row."""
         rows = []
         for start in range(0, len(dataset), batch_size):
-            pictures = [_picture(dataset, i) for i in range(start, min(start + batch_size, len(dataset)))]
-            rows.append(teacher(paddle.to_tensor(np.stack(pictures))).astype("float32").numpy())
+            images = [_image(dataset, i) for i in range(start, min(start + batch_size, len(dataset)))]
+            rows.append(teacher(paddle.to_tensor(np.stack(images))).astype("float32").numpy())
         if not rows:
             raise ValueError("the data set is empty; expected at least one image")
         return cls(np.concatenate(rows))
@@ -140,7 +140,7 @@ class TeacherLogits:
     def load(cls, path: str | os.PathLike[str]) -> TeacherLogits:
         """Open what `save` wrote; it stays on the disk and is read where needed. Runs no code from the file.
 
-        Raises ValueError for a file that is none, OSError and MemoryError when it cannot be read."""
+        Raises ValueError for another kind of file, OSError and MemoryError when it cannot be read."""
         try:
             return cls(np.lib.format.open_memmap(os.fspath(path), mode="r"))
         except (OSError, MemoryError):
@@ -163,7 +163,7 @@ class _WithLogits(paddle.io.Dataset):
         return (*(sample if isinstance(sample, (tuple, list)) else (sample,)), logits)
 
 
-def _picture(dataset: Any, index: int) -> np.ndarray:
+def _image(dataset: Any, index: int) -> np.ndarray:
     sample = dataset[index]
     image = sample[0] if isinstance(sample, (tuple, list)) else sample
     if image is None:

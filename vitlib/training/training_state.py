@@ -23,7 +23,7 @@ LRScheduler = paddle.optimizer.lr.LRScheduler
 
 
 class Stateful(Protocol):
-    """What an average of weights, a sampler or a loss scaler must have."""
+    """The methods of an average of weights, a sampler or a loss scaler."""
 
     def state_dict(self) -> dict[str, Any]: ...
 

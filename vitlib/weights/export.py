@@ -10,15 +10,18 @@ from typing import Any
 import numpy as np
 import paddle
 
+from ..checkpoint import BFloat16
 from ..checkpoint.errors import WeightsError
 from ..layers.patch_embed import to_pair
 from ..models import DeiT, VisionTransformer
+from ..models.structure import structure_conflicts
 from .config_files import model_labels
 from .dialects import FACEBOOK, GOOGLE, HUGGINGFACE, PADDLECLAS, TIMM, TORCHVISION, Dialect, huggingface
 from .layouts import from_vitlib
 from .position_grid import by
 
-Arrays = dict[str, Callable[[], np.ndarray]]
+Array = np.ndarray | BFloat16
+Arrays = dict[str, Callable[[], Array]]
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,11 @@ def export_weights(model: VisionTransformer, format: str, *, quietly: bool = Fal
     empty = [name for name, p in model.named_parameters() if not p._is_initialized()]
     if empty:
         raise RuntimeError(f"{len(empty)} parameters have no values yet ({empty[0]} first); load weights first")
-    _check_structure(model)
+    conflicts = structure_conflicts(model)
+    if conflicts:
+        raise WeightsError(
+            "this model is not what its config says and could not be opened again: " + "; ".join(conflicts)
+        )
     row = FORMATS[format]
     if row.directory:
         return _export_huggingface(model, row)
@@ -138,34 +145,6 @@ def _export_huggingface(model: VisionTransformer, row: Format) -> Export:
         "config.json": huggingface.write_config(config, model_labels(model), architecture),
     }
     return Export(row.container, arrays, {"format": "pt"}, configs)
-
-
-def _check_structure(model: VisionTransformer) -> None:
-    """Raise WeightsError for a model that was changed by hand, which its config would not build again."""
-    kind = type(model)
-    plain = kind in (VisionTransformer, DeiT)
-    try:
-        with paddle.LazyGuard():
-            fresh = {name: list(p.shape) for name, p in kind(model.config).named_parameters()}
-    except TypeError:  # a subclass with a constructor of its own
-        return
-    found = {name: list(p.shape) for name, p in model.named_parameters()}
-    if not plain:  # what else a subclass has is its own to build again
-        found = {name: shape for name, shape in found.items() if name in fresh}
-    changed = sorted(name for name in {*fresh, *found} if fresh.get(name) != found.get(name))
-    if not changed:
-        return
-    heads = [name for name in changed if name.startswith("head")]
-    way_out = "reset_head(num_classes) gives a head that the config knows" if heads else ""
-    if any(name.startswith("blocks.") for name in changed):
-        way_out = "prune_blocks(n) keeps the first n blocks"
-    name = changed[0]
-    raise WeightsError(
-        f"this model is not what its config says and could not be opened again: {name} has the shape "
-        f"{found.get(name, 'of nothing')}, by the config {fresh.get(name, 'it is not there')}"
-        + (f" ({len(changed)} parameters differ)" if len(changed) > 1 else ""),
-        way_out=way_out or "Subclass the model to change its parts",
-    )
 
 
 def _refuse(model: VisionTransformer, row: Format, beyond: tuple[str, ...]) -> None:
@@ -222,8 +201,9 @@ def _renamed(model: VisionTransformer, dialect: Dialect, skip: str = "", registe
             raise WeightsError(f"{dialect.name} has no name for the parameter {name!r}", way_out='format="timm" has')
         for index, theirs in enumerate(names):
 
-            def make(p: Any = parameter, name: str = name, index: int = index, count: int = len(names)) -> np.ndarray:
-                return from_vitlib(name, dialect.layout, p.numpy(), count, model.config.num_heads)[index]
+            def make(p: Any = parameter, name: str = name, index: int = index, count: int = len(names)) -> Array:
+                array = from_vitlib(name, dialect.layout, p.numpy(), count, model.config.num_heads)[index]
+                return BFloat16(np.ascontiguousarray(array)) if p.dtype == paddle.bfloat16 else array
 
             arrays[theirs] = make
     return arrays

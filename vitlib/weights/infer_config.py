@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..checkpoint.errors import WeightsError
-from ..models.presets import SIZES
+from ..models.preset_table import SIZES
 from .canonical import MAX_BLOCKS, Canonical
 from .position_grid import Grid, config_grid, rows_for_patches_alone, table_grid
 

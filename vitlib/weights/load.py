@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import paddle
 
 from ..checkpoint.errors import WeightsError
 from ..models import VisionTransformer, ViTConfig
@@ -155,7 +154,8 @@ def load_opened(
         raise error.at(opened.file.path) from None
 
     parameters = dict(model.named_parameters())
-    _reset(model, {name: parameters[name] for name in match.reset}, keep=match.missing)
+    kept = {name for name in match.missing if parameters[name]._is_initialized()}
+    model.reinitialise(name for name in match.reset if name not in kept)
     loaded = {name: parameters[name] for name in match.entries}
     fill(loaded, lambda name: changed[name] if name in changed else match.entries[name].read(file))
     notes = take_numerics(model, numerics)
@@ -163,6 +163,7 @@ def load_opened(
     if config.labels is not None or "head.weight" in match.reset:
         fits = config.labels is not None and len(config.labels) == model.config.num_classes
         model.labels = config.labels if fits else None
+    model.check_filled()
     model.load_report = LoadReport(
         source=file.path,
         format=file.format,
@@ -283,18 +284,3 @@ def _finite(match: Match, name: str, file: Any, dtype: str) -> bool:
             if not np.isfinite(array.sum()) and not np.isfinite(array).all():
                 return False
     return True
-
-
-def _reset(model: VisionTransformer, parameters: dict[str, paddle.Tensor], keep: Collection[str]) -> None:
-    """Draw parameters anew, as a fresh model of this config would; the objects stay. `keep`: those that only need a
-    value where they have none."""
-    fresh: dict[str, paddle.Tensor] | None = None
-    for name, parameter in parameters.items():
-        if parameter._init_func is not None:
-            parameter.initialize()
-        elif name not in keep:
-            if fresh is None:
-                with paddle.LazyGuard():
-                    fresh = dict(type(model)(model.config).named_parameters())
-            fresh[name].initialize()
-            parameter.set_value(fresh[name].astype(parameter.dtype))

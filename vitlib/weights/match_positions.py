@@ -59,7 +59,7 @@ def fit_positions(
     if found.assumed:
         match.assumed.append(found.assumed)
     file_rows = counts if rows - grid[0] * grid[1] == prefix else {}
-    model_rows = {name: getattr(model, name).shape[1] for name in model._prefix_names}
+    model_rows = {name: getattr(model, name).shape[1] for name in model.prefix_names}
     if config.no_embed_class:
         model_rows = {}
     if bool(file_rows) != bool(model_rows) and (prefix or model_rows):

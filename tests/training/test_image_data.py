@@ -8,7 +8,7 @@ from shapes import CLASSES, draw_folder
 
 import vitlib
 from vitlib.images import Mixup, Preprocess, TrainTransform
-from vitlib.training import ImageFolders
+from vitlib.training import ImageData
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def root(tmp_path_factory):
 
 
 def test_training_is_augmented_and_evaluation_is_not(root, tiny):
-    data = ImageFolders(root, ["validation", "test"], batch_size=5)
+    data = ImageData(root, ["validation", "test"], batch_size=5)
     model = tiny(num_classes=3)
     transform = TrainTransform.from_preprocess(model.preprocess)
     data.prepare(transform, model.preprocess)
@@ -33,31 +33,31 @@ def test_training_is_augmented_and_evaluation_is_not(root, tiny):
     assert len(set(seen)) == 2 * 2 * 5
 
     found = data.evaluate(model, "test")
-    pictures = sorted((root / "test").glob("*/*"))
-    said = [row[0].label for row in vitlib.predict(model, [str(path) for path in pictures], top_k=1)]
+    images = sorted((root / "test").glob("*/*"))
+    said = [row[0].label for row in vitlib.predict(model, [str(path) for path in images], top_k=1)]
     assert [f"class {index}" for index in found.predictions["model"]] == said
     assert found.labels.tolist() == np.repeat([0, 1, 2], 3).tolist()
 
 
-def test_pictures_without_transforms_are_refused(root, tiny):
-    data = ImageFolders(root, batch_size=2)
+def test_images_without_transforms_are_refused(root, tiny):
+    data = ImageData(root, batch_size=2)
     for use in (data.batches, lambda: data.evaluate(tiny())):
         with refused(RuntimeError, "prepare"):
             use()
 
 
 def test_the_parts_must_have_the_classes_of_train(root, tmp_path):
-    ImageFolders(root, batch_size=2)
+    ImageData(root, batch_size=2)
     with refused(FileNotFoundError, "check"):
-        ImageFolders(root, ["check"], batch_size=2)
+        ImageData(root, ["check"], batch_size=2)
     draw_folder(tmp_path, train=1, validation=1)
     (tmp_path / "validation" / "square").rename(tmp_path / "validation" / "oblong")
     with refused(ValueError, "lacks 'square' and has 'oblong' besides"):
-        ImageFolders(tmp_path, batch_size=1)
+        ImageData(tmp_path, batch_size=1)
 
 
 def test_steps_of_an_epoch_are_whole_accumulations(root):
-    data = ImageFolders(root, batch_size=2)
+    data = ImageData(root, batch_size=2)
     assert [data.steps_per_epoch(accumulate) for accumulate in (1, 2, 4, 6)] == [6, 3, 1, 1]
     with refused(ValueError, "6 batches", "7"):
         data.steps_per_epoch(7)
@@ -68,7 +68,7 @@ def test_steps_of_an_epoch_are_whole_accumulations(root):
 def test_mixing_depends_on_the_seed_and_the_number_of_the_batch(root):
     images, labels = np.random.default_rng(0).random((4, 3, 8, 8), "float32"), np.array([0, 1, 2, 0])
     tensors = paddle.to_tensor(images), paddle.to_tensor(labels)
-    data, mixup = ImageFolders(root, batch_size=2, seed=5), Mixup(3, label_smoothing=0)
+    data, mixup = ImageData(root, batch_size=2, seed=5), Mixup(3, label_smoothing=0)
     data.prepare(TrainTransform(8), Preprocess(8))
     assert all(found is given for found, given in zip(data.mix(*tensors), tensors, strict=True))
     data.prepare(TrainTransform(8), Preprocess(8), mixup)

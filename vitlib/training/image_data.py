@@ -13,12 +13,13 @@ from paddle import nn
 from PIL import Image
 
 from ..images import ImageFolder, Mixup, Preprocess, load_batches
+from ..images.checks import check_count
 from .evaluate import Evaluation, evaluate
 from .parallel import average_batch_norm
 from .sampler import EpochSampler
 
 
-class ImageFolders:
+class ImageData:
     """`root`/train/CLASS/*.jpg and the same in other parts, each an `ImageFolder`, opened and compared at once.
 
     Args:
@@ -26,14 +27,14 @@ class ImageFolders:
         parts: those to evaluate on, beside train/.
         batch_size: per process.
         seed, repeats: of the order of training, see `EpochSampler`.
-        num_workers: processes that read pictures.
+        num_workers: processes that read images.
         on_unreadable: "skip" or "raise", see `ImageFolder`.
 
     `classes` are those of train/, and `sampler` is its order. Give the transforms by `prepare`, when there is a model,
     before the first batch. Under `paddle.distributed` every process makes one and reads its share.
 
     Raises, for any of the parts, what `ImageFolder` raises: FileNotFoundError for a missing one, ValueError for a class
-    without pictures and for other classes than those of train/. Raises ValueError for less pictures than a batch.
+    without images and for other classes than those of train/. Raises ValueError for less images than a batch.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class ImageFolders:
         preprocess: Preprocess,
         mixup: Mixup | None = None,
     ) -> None:
-        """What pictures go through in training, such as a `TrainTransform`, and in evaluation; and what `mix` does."""
+        """Set the transforms of training images (a `TrainTransform`, say) and of the others, and the Mixup of `mix`."""
         self.train.transform = transform
         self.mixup = mixup
         for folder in self.parts.values():
@@ -76,9 +77,7 @@ class ImageFolders:
 
     def steps_per_epoch(self, accumulate: int = 1) -> int:
         """Optimizer steps in an epoch. Raises ValueError for accumulate < 1, or less batches than that."""
-        if accumulate < 1:
-            raise ValueError(f"accumulate={accumulate!r}: expected a number of batches of at least 1")
-        steps = len(self.sampler) // accumulate
+        steps = len(self.sampler) // check_count("accumulate", accumulate, 1)
         if not steps:
             raise ValueError(
                 f"an epoch has {len(self.sampler)} batches, too few to accumulate {accumulate} for one step; take a "
@@ -97,8 +96,8 @@ class ImageFolders:
         return self.sampler.epoch * len(self.sampler) + self.sampler.batch
 
     def mix(self, images: paddle.Tensor, labels: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """The batch that is trained on, [B, C, H, W] and [B], as the `Mixup` of `prepare` mixes it: (images, targets
-        [B, num_classes]); or as it is, without one. What is drawn depends on the seed and `batch_number`."""
+        """The present batch, [B, C, H, W] and [B], mixed by the `Mixup` of `prepare`: (images, targets
+        [B, num_classes]); unchanged without one. The draws depend on the seed and `batch_number` alone."""
         if self.mixup is None:
             return images, labels
         rng = np.random.default_rng([self.seed, self.batch_number, 1])  # the same in every process
@@ -106,7 +105,7 @@ class ImageFolders:
         return paddle.to_tensor(mixed), paddle.to_tensor(targets)
 
     def evaluate(self, model: nn.Layer, part: str = "validation") -> Evaluation:
-        """`vitlib.training.evaluate` on all pictures of a part. Raises KeyError for one that was not opened."""
+        """`vitlib.training.evaluate` on all images of a part. Raises KeyError for one that was not opened."""
         self._check_prepared()
         average_batch_norm(model)
         folder = self.parts[part]
@@ -115,4 +114,4 @@ class ImageFolders:
 
     def _check_prepared(self) -> None:
         if not self._prepared:
-            raise RuntimeError("the pictures have no transforms yet; call prepare(transform, model.preprocess) first")
+            raise RuntimeError("the images have no transforms yet; call prepare(transform, model.preprocess) first")

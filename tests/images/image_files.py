@@ -1,4 +1,4 @@
-"""A small picture and its files, which the decoding tests share."""
+"""A small image and its files, which the decoding tests share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLORS = np.array(
     [[[200, 40, 10], [10, 180, 60], [30, 60, 220]], [[255, 255, 255], [0, 0, 0], [90, 100, 110]]], np.uint8
 )
 PIXELS = COLORS.repeat(8, axis=0).repeat(8, axis=1)  # 16 x 24, blocks of 8 so that JPEG keeps the colours
-PICTURE = Image.fromarray(PIXELS)
+IMAGE = Image.fromarray(PIXELS)
 
 
 def saved(image: Image.Image, file_format: str, **options) -> bytes:

@@ -1,0 +1,169 @@
+"""From images to class names."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+
+from ..images import ImageError
+from ..images.checks import check_count
+from ..images.folder import IMAGE_ENDINGS
+from .evaluation import evaluation_mode
+from .vision_transformer import VisionTransformer
+
+_BATCH_BYTES = 1 << 28  # of the largest tensors of a block, for the default batch size
+_LARGEST_BATCH = 64
+
+
+class Prediction(NamedTuple):
+    """A class with its probability in [0, 1]; index is its place among the logits."""
+
+    label: str
+    probability: float
+    index: int
+
+
+def predict(
+    model: VisionTransformer,
+    images: Any,
+    top_k: int = 5,
+    *,
+    batch_size: int | None = None,
+    progress: bool | None = None,
+) -> list[list[Prediction]]:
+    """The top_k most probable classes of each image, the most probable first: one list per image.
+
+    The model runs in evaluation mode without gradients, and is left in the mode that it was in. Several threads may
+    call it at once (see `vitlib.models.evaluation.evaluation_mode`).
+
+    Args:
+        model: the model; labels are `model.labels`, or "class 17" where it has none.
+        images: an image as `model.preprocess` takes it (path, bytes, open file, Pillow image, uint8 array); a list or
+            another iterable of them, such as a generator; a folder, whose image files at any depth are taken in the
+            order of their paths; or a tensor [B, C, H, W] that is preprocessed already.
+        top_k: number of classes; all of them where the model has fewer.
+        batch_size: images that the model gets at once, from which memory follows. None: as many as keep the largest
+            tensors of a block below 256 MiB, at most 64.
+        progress: whether to show progress on standard error, with tqdm where it is installed. None: on a terminal, for
+            more than one batch.
+
+    Raises ValueError for a model without classes, labels that do not fit, and a top_k or batch_size below 1;
+    `ImageError` for a folder without images, and what `Preprocess` and the model raise for an image.
+    """
+    classes = model.config.num_classes
+    if not classes:
+        raise ValueError("this model has num_classes=0 and gives features; reset_head(n) gives it a head")
+    if model.config.global_pool == "none":
+        raise ValueError("global_pool='none' classifies every token; build the model with 'token' or 'avg'")
+    if model.labels is not None and len(model.labels) != classes:
+        raise ValueError(f"model.labels has {len(model.labels)} names for {classes} classes; set it anew, or to None")
+    top_k = min(check_count("top_k", top_k, 1), classes)
+    batch_size = default_batch_size(model) if batch_size is None else check_count("batch_size", batch_size, 1)
+    rows: list[list[Prediction]] = []
+    with evaluation_mode(model), paddle.no_grad():
+        for batch in _with_progress(*_batches(model, images, batch_size), progress):
+            values, indices = F.softmax(model(batch), axis=-1).topk(top_k, axis=-1)
+            for row, places in zip(values.tolist(), indices.tolist(), strict=True):
+                rows.append([Prediction(_label(model, i), p, i) for p, i in zip(row, places, strict=True)])
+    return rows
+
+
+def _label(model: VisionTransformer, index: int) -> str:
+    return model.labels[index] if model.labels is not None else f"class {index}"
+
+
+def default_batch_size(model: VisionTransformer) -> int:
+    config = model.config
+    tokens = math.prod(model.patch_embed.grid_size) + config.num_prefix_tokens
+    hidden = tokens * config.embed_dim * (config.mlp_ratio + 3)  # of the MLP; input, norm and output of the block
+    attention = tokens * (2 * config.num_heads * tokens + 4 * config.embed_dim)  # logits and weights; q, k, v, output
+    return max(1, min(_LARGEST_BATCH, int(_BATCH_BYTES / (4 * max(hidden, attention)))))
+
+
+def _batches(model: VisionTransformer, images: Any, size: int) -> tuple[Iterator[paddle.Tensor], int | None]:
+    """Tensors [B, C, H, W] of at most `size` images, and the number of images where it is known."""
+    dtype = model.parameters()[0].dtype
+    if isinstance(images, paddle.Tensor):
+        if "float" in str(images.dtype):
+            images = images.astype(dtype)
+        starts = range(0, max(1, images.shape[0]), size)
+        return (images[start : start + size] for start in starts), images.shape[0]
+    if isinstance(images, (str, os.PathLike)) and os.path.isdir(images):
+        images = image_files(images)
+    one = isinstance(images, (str, bytes, bytearray, memoryview)) or not isinstance(images, Iterable)
+    if one or hasattr(images, "shape") or hasattr(images, "read"):  # an array and an open file can be iterated, too
+        return iter([model.preprocess(images).astype(dtype)]), 1
+    return _preprocessed(model, images, size, dtype), len(images) if hasattr(images, "__len__") else None
+
+
+def _preprocessed(
+    model: VisionTransformer, images: Iterable[Any], size: int, dtype: paddle.dtype
+) -> Iterator[paddle.Tensor]:
+    numbered = enumerate(images)
+    first = True
+    while batch := [_array(model, image, index) for index, image in islice(numbered, size)]:
+        yield paddle.to_tensor(np.stack(batch)).astype(dtype)
+        first = False
+    if first:
+        raise ImageError("there are no images; expected at least one")
+
+
+def _array(model: VisionTransformer, image: Any, index: int) -> np.ndarray:
+    try:
+        return model.preprocess.array(image)
+    except ImageError as error:
+        raise ImageError(f"item {index}, counted from 0: {error}") from error
+
+
+def _with_progress(batches: Iterator[paddle.Tensor], total: int | None, show: bool | None) -> Iterator[paddle.Tensor]:
+    """The batches; after each, the number of images so far goes to a bar of tqdm or to a line of text."""
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    bar, done, written = None, 0, time.monotonic()
+    for batch in batches:
+        yield batch
+        done += batch.shape[0]
+        if not (terminal if show is None else show) or (show is None and done == total and bar is None):
+            continue
+        if bar is None:
+            bar = _bar(total)
+        if bar is not None:
+            bar.update(done - bar.n)
+        elif terminal or done == total or time.monotonic() - written > 10:
+            written = time.monotonic()
+            text = f"predict: {done} of {total} images" if total else f"predict: {done} images"
+            print(f"\r{text}" if terminal else text, end="" if terminal and done != total else "\n", file=sys.stderr)
+    if bar is not None:
+        bar.close()
+
+
+def _bar(total: int | None) -> Any:
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return None
+    return tqdm(total=total, desc="predict", unit="image", file=sys.stderr)
+
+
+def image_files(folder: str | os.PathLike[str]) -> list[str]:
+    """The image files in a folder, at any depth and sorted by path; names that begin with a dot are passed over.
+
+    Raises `ImageError` where there are none.
+    """
+    paths = []
+    for directory, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths += [os.path.join(directory, name) for name in names if not name.startswith(".")]
+    images = sorted(path for path in paths if path.lower().endswith(IMAGE_ENDINGS))
+    if not images:
+        endings = ", ".join(IMAGE_ENDINGS)
+        raise ImageError(f"{os.fspath(folder)!r}: holds no images; expected files that end in {endings}")
+    return images

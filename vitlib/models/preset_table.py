@@ -1,0 +1,235 @@
+"""The table of presets: published architectures under timm's names, each with its published weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from ..images import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+
+# width, blocks, heads (ViT paper, Table 1; DeiT paper, Table 1; DeiT III, arXiv 2204.07118, Table 1)
+SIZES: dict[str, tuple[int, int, int]] = {
+    "tiny": (192, 12, 3),
+    "small": (384, 12, 6),
+    "medium": (512, 12, 8),
+    "base": (768, 12, 12),
+    "large": (1024, 24, 16),
+    "huge": (1280, 32, 16),
+}
+
+_IMAGENET = Preprocess(mean=IMAGENET_MEAN, std=IMAGENET_STD)
+# Options of a family that differ from ViTConfig's defaults
+FAMILIES: dict[str, dict[str, Any]] = {
+    "vit": {},
+    "gap": {"class_token": False, "global_pool": "avg", "fc_norm": False},
+    "deit": {"weight_init": "deit", "preprocess": _IMAGENET},
+    "distilled": {"weight_init": "deit", "preprocess": _IMAGENET, "distillation_token": True},
+    "deit3": {
+        "weight_init": "deit",
+        "preprocess": _IMAGENET,
+        "no_embed_class": True,
+        "init_values": 1e-4,
+        "drop_path_schedule": "constant",
+    },
+}
+
+# Where the top-1 accuracy of a family was published
+TOP1_SOURCES = {
+    "vit": "timm's results table for ImageNet-1k",
+    "deit": "facebookresearch/deit, README of DeiT",
+    "distilled": "facebookresearch/deit, README of DeiT",
+    "deit3": "facebookresearch/deit, README of DeiT III",
+}
+
+# Classes of a head, where it is not for ImageNet-1k: 21,843 of ImageNet-21k, or none, since the head of the original
+# ImageNet-21k files is unusable and timm left it out
+TAG_CLASSES: dict[str, int] = {"augreg_in21k": 21843, "orig_in21k": 0}
+# timm's crop, where it is not 0.9 at 224 pixels and 1.0 above
+TAG_CROPS: dict[str, float] = {"fb_in22k_ft_in1k": 1.0}
+
+_GOOGLE = "https://storage.googleapis.com/vit_models/"
+_FB = "https://dl.fbaipublicfiles.com/deit/"
+_TIMM = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-vitjx/"
+
+
+class Weights(NamedTuple):
+    """A set of published weights.
+
+    tag: timm's name for them.
+    original: URL of their authors' file, "" where they are on the hub alone.
+    top1: accuracy in per cent on ImageNet-1k's validation set as published (see TOP1_SOURCES), or None.
+    hub: whether they are at "hf:timm/<preset>.<tag>"; paddleclas: whether PaddleClas converted them, too.
+    licence: SPDX identifier, as timm states it.
+    """
+
+    tag: str
+    original: str
+    top1: float | None = None
+    hub: bool = True
+    paddleclas: bool = False
+    licence: str = "apache-2.0"
+
+
+class Preset(NamedTuple):
+    """An architecture: a row of FAMILIES, a row of SIZES, patch and image size, its weights with timm's default first,
+    and options of its own."""
+
+    family: str
+    size: str
+    patch: int
+    image: int
+    weights: tuple[Weights, ...] = ()
+    options: Mapping[str, Any] = MappingProxyType({})
+
+
+def _augreg(recipe: str) -> str:
+    """Google's URL of an AugReg file: "size-data augmentation decay dropout", then "rate-pixels" if fine-tuned."""
+    model, augmentation, decay, dropout, *fine_tuned = recipe.split()
+    name = f"augreg/{model}-300ep-lr_0.001-aug_{augmentation}-wd_{decay}-do_{dropout}-sd_{dropout}"
+    if fine_tuned:
+        rate, pixels = fine_tuned[0].split("-")
+        name += f"--imagenet2012-steps_20k-lr_{rate}-res_{pixels}"
+    return f"{_GOOGLE}{name}.npz"
+
+
+# Tags. augreg*: "How to train your ViT?" (arXiv 2106.10270), augreg2 a better fine-tuning of it by timm's author;
+# orig: the ViT paper's; sam: arXiv 2106.01548; fb: facebook's DeiT and DeiT III. in21k: ImageNet-21k, ft_in1k:
+# fine-tuned on ImageNet-1k. Three of the ViT paper's fine-tuned weights were in timm's first releases and are not on
+# the hub.
+# fmt: off
+PRESETS: dict[str, Preset] = {
+    "vit_tiny_patch16_224": Preset("vit", "tiny", 16, 224, (
+        Weights("augreg_in21k_ft_in1k", _augreg("Ti_16-i21k none 0.03 0.0 0.03-224"), 75.45),
+        Weights("augreg_in21k", _augreg("Ti_16-i21k none 0.03 0.0")),
+    )),
+    "vit_tiny_patch16_384": Preset("vit", "tiny", 16, 384, (
+        Weights("augreg_in21k_ft_in1k", _augreg("Ti_16-i21k none 0.03 0.0 0.03-384"), 78.44),
+    )),
+    "vit_small_patch32_224": Preset("vit", "small", 32, 224, (
+        Weights("augreg_in21k_ft_in1k", _augreg("S_32-i21k light1 0.03 0.0 0.03-224"), 76.01),
+        Weights("augreg_in21k", _augreg("S_32-i21k light1 0.03 0.0")),
+    )),
+    "vit_small_patch32_384": Preset("vit", "small", 32, 384, (
+        Weights("augreg_in21k_ft_in1k", _augreg("S_32-i21k light1 0.03 0.0 0.03-384")),
+    )),
+    "vit_small_patch16_224": Preset("vit", "small", 16, 224, (
+        Weights("augreg_in21k_ft_in1k", _augreg("S_16-i21k light1 0.03 0.0 0.03-224"), 81.40),
+        Weights("augreg_in1k", _augreg("S_16-i1k medium2 0.1 0.0 0.01-224")),
+        Weights("augreg_in21k", _augreg("S_16-i21k light1 0.03 0.0")),
+    )),
+    "vit_small_patch16_384": Preset("vit", "small", 16, 384, (
+        Weights("augreg_in21k_ft_in1k", _augreg("S_16-i21k light1 0.03 0.0 0.03-384"), 83.81),
+        Weights("augreg_in1k", _augreg("S_16-i1k medium2 0.1 0.0 0.01-384")),
+    )),
+    "vit_small_patch16_gap_224": Preset("gap", "small", 16, 224),
+    "vit_base_patch32_224": Preset("vit", "base", 32, 224, (
+        Weights("augreg_in21k_ft_in1k", _augreg("B_32-i21k medium1 0.03 0.0 0.03-224"), 80.73),
+        Weights("augreg_in1k", _augreg("B_32-i1k medium2 0.1 0.1 0.01-224")),
+        Weights("augreg_in21k", _augreg("B_32-i21k medium1 0.03 0.0")),
+        Weights("orig_in21k", _GOOGLE + "imagenet21k/ViT-B_32.npz"),
+        Weights("sam_in1k", _GOOGLE + "sam/ViT-B_32.npz"),
+    )),
+    "vit_base_patch32_384": Preset("vit", "base", 32, 384, (
+        Weights("augreg_in21k_ft_in1k", _augreg("B_32-i21k light1 0.1 0.0 0.03-384"), 83.36),
+        Weights("augreg_in1k", _augreg("B_32-i1k medium2 0.1 0.1 0.01-384")),
+        Weights("orig_in21k_ft_in1k", _TIMM + "jx_vit_base_p32_384-830016f5.pth", paddleclas=True, hub=False),
+    )),
+    "vit_base_patch16_224": Preset("vit", "base", 16, 224, (
+        Weights("augreg2_in21k_ft_in1k", ""),
+        Weights("augreg_in21k_ft_in1k", _augreg("B_16-i21k medium1 0.1 0.0 0.01-224"), 84.53),
+        Weights("orig_in21k_ft_in1k", _TIMM + "jx_vit_base_p16_224-80ecf9dd.pth", paddleclas=True),
+        Weights("augreg_in1k", _augreg("B_16-i1k strong2 0.1 0.1 0.01-224")),
+        Weights("augreg_in21k", _augreg("B_16-i21k medium1 0.1 0.0")),
+        Weights("orig_in21k", _GOOGLE + "imagenet21k/ViT-B_16.npz"),
+        Weights("sam_in1k", _GOOGLE + "sam/ViT-B_16.npz"),
+    )),
+    "vit_base_patch16_384": Preset("vit", "base", 16, 384, (
+        Weights("augreg_in21k_ft_in1k", _augreg("B_16-i21k medium1 0.1 0.0 0.01-384"), 86.01),
+        Weights("orig_in21k_ft_in1k", _TIMM + "jx_vit_base_p16_384-83fb41ba.pth", paddleclas=True),
+        Weights("augreg_in1k", _augreg("B_16-i1k strong2 0.1 0.1 0.01-384")),
+    )),
+    "vit_base_patch16_gap_224": Preset("gap", "base", 16, 224, options={"num_heads": 16}),  # in timm, whose name it is
+    "vit_base_patch8_224": Preset("vit", "base", 8, 224, (
+        Weights("augreg2_in21k_ft_in1k", ""),
+        Weights("augreg_in21k_ft_in1k", _augreg("B_8-i21k medium1 0.1 0.0 0.01-224"), 85.84),
+        Weights("augreg_in21k", _augreg("B_8-i21k medium1 0.1 0.0")),
+    )),
+    "vit_large_patch32_224": Preset("vit", "large", 32, 224, (
+        Weights("orig_in21k", _GOOGLE + "imagenet21k/ViT-L_32.npz"),
+    )),
+    "vit_large_patch32_384": Preset("vit", "large", 32, 384, (
+        Weights("orig_in21k_ft_in1k", _TIMM + "jx_vit_large_p32_384-9b920ba8.pth", paddleclas=True),
+    )),
+    "vit_large_patch16_224": Preset("vit", "large", 16, 224, (
+        Weights("augreg_in21k_ft_in1k", _augreg("L_16-i21k medium1 0.1 0.1 0.01-224"), 85.86),
+        Weights("augreg_in21k", _augreg("L_16-i21k medium1 0.1 0.1")),
+        Weights("orig_in21k", _GOOGLE + "imagenet21k/ViT-L_16.npz"),
+        Weights("orig_in21k_ft_in1k", _TIMM + "jx_vit_large_p16_224-4ee7a4dc.pth", paddleclas=True, hub=False),
+    )),
+    "vit_large_patch16_384": Preset("vit", "large", 16, 384, (
+        Weights("augreg_in21k_ft_in1k", _augreg("L_16-i21k medium1 0.1 0.1 0.01-384"), 87.10),
+        Weights("orig_in21k_ft_in1k", _TIMM + "jx_vit_large_p16_384-b3be5167.pth", paddleclas=True, hub=False),
+    )),
+    "vit_huge_patch14_224": Preset("vit", "huge", 14, 224, (
+        Weights("orig_in21k", _GOOGLE + "imagenet21k/ViT-H_14.npz"),
+    )),
+    "vit_huge_patch14_518": Preset("vit", "huge", 14, 518),
+    "deit_tiny_patch16_224": Preset("deit", "tiny", 16, 224, (
+        Weights("fb_in1k", _FB + "deit_tiny_patch16_224-a1311bcf.pth", 72.2, paddleclas=True),
+    )),
+    "deit_small_patch16_224": Preset("deit", "small", 16, 224, (
+        Weights("fb_in1k", _FB + "deit_small_patch16_224-cd65a155.pth", 79.9, paddleclas=True),
+    )),
+    "deit_base_patch16_224": Preset("deit", "base", 16, 224, (
+        Weights("fb_in1k", _FB + "deit_base_patch16_224-b5f2ef4d.pth", 81.8, paddleclas=True),
+    )),
+    "deit_base_patch16_384": Preset("deit", "base", 16, 384, (
+        Weights("fb_in1k", _FB + "deit_base_patch16_384-8de9b5d1.pth", 82.9, paddleclas=True),
+    )),
+    "deit_tiny_distilled_patch16_224": Preset("distilled", "tiny", 16, 224, (
+        Weights("fb_in1k", _FB + "deit_tiny_distilled_patch16_224-b40b3cf7.pth", 74.5, paddleclas=True),
+    )),
+    "deit_small_distilled_patch16_224": Preset("distilled", "small", 16, 224, (
+        Weights("fb_in1k", _FB + "deit_small_distilled_patch16_224-649709d9.pth", 81.2, paddleclas=True),
+    )),
+    "deit_base_distilled_patch16_224": Preset("distilled", "base", 16, 224, (
+        Weights("fb_in1k", _FB + "deit_base_distilled_patch16_224-df68dfff.pth", 83.4, paddleclas=True),
+    )),
+    "deit_base_distilled_patch16_384": Preset("distilled", "base", 16, 384, (
+        Weights("fb_in1k", _FB + "deit_base_distilled_patch16_384-d0272ac0.pth", 85.2, paddleclas=True),
+    )),
+    "deit3_small_patch16_224": Preset("deit3", "small", 16, 224, (
+        Weights("fb_in1k", _FB + "deit_3_small_224_1k.pth", 81.4),
+        Weights("fb_in22k_ft_in1k", _FB + "deit_3_small_224_21k.pth"),
+    )),
+    "deit3_small_patch16_384": Preset("deit3", "small", 16, 384, (
+        Weights("fb_in1k", _FB + "deit_3_small_384_1k.pth"),
+        Weights("fb_in22k_ft_in1k", _FB + "deit_3_small_384_21k.pth"),
+    )),
+    "deit3_medium_patch16_224": Preset("deit3", "medium", 16, 224, (
+        Weights("fb_in1k", _FB + "deit_3_medium_224_1k.pth", 83.0),
+        Weights("fb_in22k_ft_in1k", _FB + "deit_3_medium_224_21k.pth"),
+    )),
+    "deit3_base_patch16_224": Preset("deit3", "base", 16, 224, (
+        Weights("fb_in1k", _FB + "deit_3_base_224_1k.pth", 83.8),
+        Weights("fb_in22k_ft_in1k", _FB + "deit_3_base_224_21k.pth"),
+    )),
+    "deit3_base_patch16_384": Preset("deit3", "base", 16, 384, (
+        Weights("fb_in1k", _FB + "deit_3_base_384_1k.pth"),
+        Weights("fb_in22k_ft_in1k", _FB + "deit_3_base_384_21k.pth"),
+    )),
+    "deit3_large_patch16_224": Preset("deit3", "large", 16, 224, (
+        Weights("fb_in1k", _FB + "deit_3_large_224_1k.pth", 84.9),
+        Weights("fb_in22k_ft_in1k", _FB + "deit_3_large_224_21k.pth"),
+    )),
+    "deit3_large_patch16_384": Preset("deit3", "large", 16, 384, (
+        Weights("fb_in1k", _FB + "deit_3_large_384_1k.pth"),
+        Weights("fb_in22k_ft_in1k", _FB + "deit_3_large_384_21k.pth"),
+    )),
+    "deit3_huge_patch14_224": Preset("deit3", "huge", 14, 224, (
+        Weights("fb_in1k", _FB + "deit_3_huge_224_1k.pth", 85.2),
+        Weights("fb_in22k_ft_in1k", _FB + "deit_3_huge_224_21k_v1.pth"),
+    )),
+}
+# fmt: on
