@@ -11,7 +11,20 @@ import pytest
 import vitlib
 
 ROOT = pathlib.Path(vitlib.__file__).parent
-OPTIONAL = {"sklearn", "matplotlib", "torch", "tqdm", "transformers", "timm", "onnx", "onnxruntime", "cv2", "scipy"}
+OPTIONAL = {
+    "sklearn",
+    "matplotlib",
+    "torch",
+    "tqdm",
+    "transformers",
+    "timm",
+    "onnx",
+    "onnxruntime",
+    "cv2",
+    "scipy",
+    "openvino",
+    "nncf",
+}
 
 
 def fresh(code):

@@ -20,6 +20,7 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .analysis import Count, attention_maps, count, summary
+    from .deploy import Predictor, export
     from .hub import DownloadError
     from .pretrained import create_model, from_pretrained, load_weights, save_weights
     from .training import DistillationLoss, param_groups
@@ -39,6 +40,7 @@ __all__ = [
     "MultiHeadAttention",
     "PatchEmbed",
     "Prediction",
+    "Predictor",
     "Preprocess",
     "ViTConfig",
     "VisionTransformer",
@@ -47,6 +49,7 @@ __all__ = [
     "attention_maps",
     "count",
     "create_model",
+    "export",
     "from_pretrained",
     "get_config",
     "list_models",
@@ -64,10 +67,12 @@ _LAZY = {
     "DistillationLoss": "training",
     "DownloadError": "hub",
     "LoadReport": "weights",
+    "Predictor": "deploy",
     "WeightsError": "checkpoint",
     "attention_maps": "analysis",
     "count": "analysis",
     "create_model": "pretrained",
+    "export": "deploy",
     "from_pretrained": "pretrained",
     "load_weights": "pretrained",
     "param_groups": "training",

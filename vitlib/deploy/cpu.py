@@ -85,6 +85,11 @@ def usable_cores() -> int:
     return cores if quota is None else max(1, min(cores, math.floor(quota)))
 
 
+def has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 numbers: AVX512-BF16 or AMX. False where that cannot be read."""
+    return bool({"avx512_bf16", "amx_bf16"} & _processor()[1])
+
+
 def _container_quota() -> float | None:
     """The container's CPU quota in cores; None without a limit."""
     try:

@@ -1,0 +1,234 @@
+"""From a model to its inference graph: in evaluation, and without what costs time and changes no answer.
+
+The last block computes only the tokens that are read; the scale of attention and LayerScale go into the linear layers
+beside them; prefix tokens take their positions; a DeiT's two heads are one product; dropout is gone.
+
+Queries, keys and values are three products: one that is split is as fast in OpenVINO and onnxruntime, and slower in
+Paddle Inference. Scale and shift of a LayerNorm stay where they are: no engine gains from them in the next layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from ..layers import Linear, PatchEmbed, resample_positions
+from ..layers.patch_embed import grid_of, to_pair
+from ..models import DeiT, VisionTransformer
+from .describe_layers import Kept, array, describe_block, describe_layer, is_plain, linear_weights
+from .graph import Graph, Images, Value
+from .outputs import block_of, parse_outputs
+from .overrides import described_as
+from .positions import resampled_positions
+
+
+def describe(
+    model: VisionTransformer,
+    outputs: str | Iterable[str] = "logits",
+    *,
+    img_size: int | tuple[int, int] | None = None,
+    pixels: bool = False,
+) -> Graph:
+    """The graph of what a model computes in evaluation, whatever mode it is in.
+
+    outputs: one or several of "logits", "features", "tokens", "map_3" and "attention_3": see `parse_outputs`.
+    img_size: the one size of the images; None: the model's, or any size when it has `dynamic_img_size`.
+    pixels: take uint8 [B, H, W, C] as a picture holds them; normalising is part of the graph.
+
+    Raises `DescriptionError` for a model, layer or activation of a class whose operations are not known, and for hooks;
+    RuntimeError for a model without values; ValueError for outputs and sizes that cannot be.
+    """
+    if not isinstance(model, VisionTransformer):
+        raise TypeError(f"expected a vitlib model, found {type(model).__name__}")
+    described_as(model, (VisionTransformer, DeiT))
+    empty = [name for name, parameter in model.named_parameters() if not parameter._is_initialized()]
+    if empty:
+        raise RuntimeError(
+            f"{len(empty)} parameters of this model have no values yet ({empty[0]} first): it was built under "
+            "paddle.LazyGuard. Load weights into it first"
+        )
+    names = parse_outputs(outputs, model.config, len(model.blocks))
+    graph = Graph(images_of(model, img_size, pixels))
+    paths = {id(layer): name for name, layer in model.named_sublayers()}
+    graph.describe_layer = lambda layer, x: describe_layer(graph, layer, x, paths.get(id(layer), ""))
+    with paddle.no_grad():
+        _Model(model, graph, names).describe()
+    graph.describe_layer = None
+    graph.drop_unused()
+    return graph
+
+
+def images_of(model: VisionTransformer, img_size: int | tuple[int, int] | None, pixels: bool) -> Images:
+    """The input of a model's graph; arguments and errors as of `describe`."""
+    size, channels = _image_size(model, img_size), model.config.in_chans
+    patch = None if model.config.dynamic_img_pad else to_pair(model.config.patch_size)
+    if pixels:
+        return Images((None, *size, channels), "uint8", patch=patch)
+    return Images((None, channels, *size), patch=patch)
+
+
+def _image_size(model: VisionTransformer, img_size: int | tuple[int, int] | None) -> tuple[int | None, int | None]:
+    config = model.config
+    if img_size is None:
+        return (None, None) if config.dynamic_img_size else to_pair(config.img_size)
+    size = to_pair(img_size, "img_size")
+    grid_of(size, to_pair(config.patch_size), config.dynamic_img_pad)
+    if size != to_pair(config.img_size) and not config.dynamic_img_size:
+        raise ValueError(
+            f"img_size={img_size}: this model takes images of {config.img_size} alone; call "
+            f"model.set_image_size({img_size}) first, or build it with dynamic_img_size=True"
+        )
+    return size
+
+
+class _Model:
+    """Adds a model's operations to a graph, as far as the outputs need them."""
+
+    def __init__(self, model: VisionTransformer, graph: Graph, outputs: tuple[str, ...]) -> None:
+        self.model, self.graph, self.outputs = model, graph, outputs
+        self.config, self.num_prefix = model.config, model.config.num_prefix_tokens
+        self.patch = to_pair(model.config.patch_size)
+        self.features_dim = model.config.pre_logits or model.config.embed_dim
+
+    def describe(self) -> None:
+        graph, found = self.graph, {}
+        of_blocks = [block for name in self.outputs if (block := block_of(name)) is not None]
+        to_the_end = len(of_blocks) < len(self.outputs)
+        last = len(self.model.blocks) - 1
+        x = self.embed()
+        for index, block in enumerate(self.model.blocks[: last + 1 if to_the_end else max(of_blocks) + 1]):
+            with_weights = f"attention_{index}" in self.outputs
+            kept = self.kept_tokens() if index == last and f"map_{index}" not in self.outputs else "all"
+            x, weights = describe_block(
+                graph, block, x, f"blocks.{index}", kept, self.num_prefix, with_weights=with_weights
+            )
+            if with_weights:
+                found[f"attention_{index}"] = weights
+            if f"map_{index}" in self.outputs:
+                patches = graph.slice(x, 1, self.num_prefix) if self.num_prefix else x
+                found[f"map_{index}"] = graph.patch_map(patches, self.config.embed_dim, self.patch)
+        if to_the_end:
+            found.update(self.head(x, kept))
+        for name in self.outputs:
+            graph.output(name, found[name], self.shape(name))
+
+    def shape(self, output: str) -> tuple[int | None, ...]:
+        """Of an output; None for the batch, and for what the image size decides when it is open."""
+        config, size = self.config, self.graph.images.size
+        grid = (None, None) if None in size else grid_of(size, self.patch, config.dynamic_img_pad)
+        count = None if None in grid else self.num_prefix + grid[0] * grid[1]
+        every_token = (count,) if config.global_pool == "none" else ()
+        return {
+            "logits": (None, *every_token, config.num_classes),
+            "features": (None, *every_token, self.features_dim),
+            "tokens": (None, count, config.embed_dim),
+            "map": (None, config.embed_dim, *grid),
+            "attention": (None, config.num_heads, count, count),
+        }[output.partition("_")[0]]
+
+    def embed(self) -> Value:
+        """Equation 1 of the ViT paper: [B, P + N, D]"""
+        graph, config, model = self.graph, self.config, self.model
+        patches = self.patches()
+        prefix = [
+            array(getattr(model, name)) for name in ("cls_token", "dist_token", "reg_token") if hasattr(model, name)
+        ]
+        prefix = np.concatenate(prefix, axis=1) if prefix else None
+        if config.pos_embed != "none":
+            table = array(model.pos_embed)
+            rows = table.shape[1] - int(np.prod(model.patch_embed.grid_size))
+            if rows:
+                prefix, table = prefix + table[:, :rows], table[:, rows:]
+            patches = graph.add(patches, self.positions(table), "positions.add")
+        x = patches if prefix is None else graph.prepend(prefix, patches)
+        return graph.layer(model.norm_pre, x)
+
+    def patches(self) -> Value:
+        """Patch tokens without positions: [B, N, D]"""
+        graph, config, embed = self.graph, self.config, self.model.patch_embed
+        record = self.model.preprocess
+        mean, std = np.array(record.mean), np.array(record.std)
+        if described_as(embed, (PatchEmbed,)) is None:
+            return embed.to_graph(graph, graph.normalized_images(mean, std))
+        weight, bias = array(embed.proj.weight), array(embed.proj.bias)
+        pad, pad_values = (0, 0), None
+        if graph.images.dtype == "uint8":  # (pixels / 255 - mean) / std, as part of the product
+            bias = (0 if bias is None else bias) - np.einsum("dchw,c->d", weight, mean / std)
+            weight = weight / (255 * std).reshape(1, -1, 1, 1)
+            pad_values = 255 * mean  # 0 after normalising
+        if config.dynamic_img_pad:  # as much as the largest remainder needs: the convolution leaves out the surplus
+            pad = tuple(
+                patch - 1 if side is None else -side % patch
+                for side, patch in zip(graph.images.size, self.patch, strict=True)
+            )
+        with graph.scope("patch_embed"):
+            return graph.cut_patches(weight, bias, pad=pad, pad_values=pad_values)
+
+    def positions(self, table: np.ndarray) -> Value:
+        """[1, N, D]; the table's rows are those of the patches."""
+        graph, config, grid = self.graph, self.config, self.model.patch_embed.grid_size
+        if None in graph.images.size:
+            return resampled_positions(graph, table, grid, self.patch, config.position_resize)
+        new_grid = grid_of(graph.images.size, self.patch, config.dynamic_img_pad)
+        if new_grid != grid:
+            table = resample_positions(paddle.to_tensor(table), grid, new_grid, config.position_resize)
+        return graph.weight(table, "positions")
+
+    def kept_tokens(self) -> Kept:
+        """Those of the last block that outputs and head read."""
+        config = self.config
+        if "tokens" in self.outputs or config.global_pool == "none":
+            return "all"
+        if config.global_pool == "token":
+            return 1 + config.distillation_token
+        return "mean" if isinstance(self.model.norm, nn.Identity) else "all"
+
+    def head(self, x: Value, kept: Kept) -> dict[str, Value]:
+        """From the last block's tokens, as far as they were kept, to the outputs of the head."""
+        graph, model, config, found = self.graph, self.model, self.config, {}
+        if kept == "mean":
+            pooled = graph.reshape(x, (0, config.embed_dim), "pool")
+        else:
+            count = 1 + config.distillation_token
+            if kept == "all" and "tokens" not in self.outputs and config.global_pool == "token":
+                x = graph.slice(x, 1, 0, count, "read")
+                kept = count
+            tokens = graph.layer(model.norm, x)
+            if kept == "all":
+                found["tokens"] = tokens
+            pooled = self.pool(tokens, count if kept == "all" else None)
+        features = graph.layer(model.pre_logits, graph.layer(model.fc_norm, pooled))
+        if not config.distillation_token:
+            return {**found, "features": features, "logits": graph.layer(model.head, features)}
+        found["features"] = graph.mean(features, 1, name="features")  # of the class and the distillation token
+        return {**found, "logits": self.two_heads(features)}
+
+    def pool(self, tokens: Value, count: int | None) -> Value:
+        """Tokens [B, N, D] -> [B, D], for a DeiT [B, 2, D]. count: how many of them to read; None: no others came."""
+        graph, config = self.graph, self.config
+        if config.global_pool == "none":
+            return tokens
+        if config.global_pool == "avg":
+            return graph.mean(graph.slice(tokens, 1, self.num_prefix) if self.num_prefix else tokens, 1, name="pool")
+        if count is not None:
+            tokens = graph.slice(tokens, 1, 0, count, "read")
+        return tokens if config.distillation_token else graph.reshape(tokens, (0, config.embed_dim), "pool")
+
+    def two_heads(self, features: Value) -> Value:
+        """The mean of a DeiT's heads, each on its own token: [B, 2, F] -> [B, num_classes]"""
+        graph, heads = self.graph, (self.model.head, self.model.head_dist)
+        if all(is_plain(head, (nn.Linear, Linear)) for head in heads):
+            affine = [linear_weights(head) for head in heads]
+            weight = np.concatenate([part.weight for part in affine]) / 2
+            bias = sum(0 if part.bias is None else part.bias for part in affine) / 2
+            return graph.linear(
+                graph.reshape(features, (0, len(weight))), weight, np.broadcast_to(bias, weight.shape[1:]), "heads"
+            )
+        logits = []
+        for index, head in enumerate(heads):
+            token = graph.slice(features, 1, index, index + 1)
+            logits.append(graph.layer(head, graph.reshape(token, (0, self.features_dim))))
+        return graph.multiply(graph.add(*logits), graph.weight(0.5, "half"))

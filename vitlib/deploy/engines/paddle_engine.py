@@ -1,0 +1,72 @@
+"""Paddle Inference with oneDNN. It needs nothing beside Paddle."""
+
+from __future__ import annotations
+
+import functools
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import paddle.inference
+
+from ..exported import Exported, ExportError
+
+
+def open_engine(exported: Exported, precision: str, threads: int) -> PaddleEngine:
+    return PaddleEngine(exported, precision, threads)
+
+
+class PaddleEngine:
+    """See `Engine`.
+
+    One thread of its own does all the work: Paddle's predictors are not for several, and OpenMP, which divides the
+    work, starts another team of workers for every thread that calls it.
+    """
+
+    name = "paddle"
+
+    def __init__(self, exported: Exported, precision: str, threads: int) -> None:
+        self.precision, self.threads = precision, threads
+        self._input = exported.images.name
+        self._outputs = {name: int(output.value) for name, output in exported.outputs.items()}
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="vitlib-paddle")
+        try:
+            self._predictor = self._worker.submit(_open, exported, precision, threads).result()
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        return self._worker.submit(self._run, images).result()
+
+    def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        self._predictor.get_input_handle(self._input).copy_from_cpu(images)
+        self._predictor.run()
+        names = self._predictor.get_output_names()
+        found = functools.cache(lambda index: self._predictor.get_output_handle(names[index]).copy_to_cpu())
+        return {name: found(index) for name, index in self._outputs.items()}
+
+    def close(self) -> None:
+        self._predictor = None
+        self._worker.shutdown()
+
+
+def _open(exported: Exported, precision: str, threads: int) -> paddle.inference.Predictor:
+    config = paddle.inference.Config(os.fspath(exported.path), os.fspath(exported.path.with_suffix(".pdiparams")))
+    config.disable_gpu()
+    config.enable_new_ir(True)
+    config.enable_new_executor(True)
+    config.disable_glog_info()
+    config.set_cpu_math_library_num_threads(threads)
+    # Paddle 3.0 calls oneDNN by its old name
+    (config.enable_onednn if hasattr(config, "enable_onednn") else config.enable_mkldnn)()
+    if precision == "bfloat16":
+        (
+            config.enable_onednn_bfloat16
+            if hasattr(config, "enable_onednn_bfloat16")
+            else config.enable_mkldnn_bfloat16
+        )()
+    try:
+        return paddle.inference.create_predictor(config)
+    except Exception as error:  # of many kinds, from C++
+        raise ExportError(f"cannot be opened by Paddle Inference ({error})", path=exported.path) from error

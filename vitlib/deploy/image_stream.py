@@ -1,0 +1,116 @@
+"""Images of a long list, decoded ahead by threads, in order, a few at a time."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..images import ImageError
+from ..images.folder import IMAGE_ENDINGS
+
+
+class Decoded(NamedTuple):
+    """An image as the model takes it, without the batch axis; None, and a sentence, where it could not be read."""
+
+    index: int
+    source: Any
+    array: np.ndarray | None
+    reason: str = ""
+
+
+def as_sources(images: Any) -> tuple[Iterable[Any], int | None]:
+    """Images one by one, and their number where it is known.
+
+    images: a folder, whose image files at any depth are taken in the order of their paths; one image; or a list or
+        another iterable. Raises `ImageError` for a folder or list without images.
+    """
+    if isinstance(images, (str, os.PathLike)) and os.path.isdir(images):
+        images = image_files(images)
+    one = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview)) or not isinstance(images, Iterable)
+    if one or hasattr(images, "read") or getattr(images, "ndim", 4) < 4:  # files and arrays can be iterated, too
+        return [images], 1
+    count = len(images) if hasattr(images, "__len__") else None
+    if count == 0:
+        raise ImageError("the list of images is empty; expected at least one")
+    return images, count
+
+
+def image_files(folder: str | os.PathLike[str]) -> list[str]:
+    """The image files in a folder, at any depth and sorted by path; names that begin with a dot are passed over.
+
+    Raises `ImageError` where there are none.
+    """
+    found = []
+    for directory, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [os.path.join(directory, name) for name in names if not name.startswith(".")]
+    images = sorted(path for path in found if path.lower().endswith(IMAGE_ENDINGS))
+    if not images:
+        raise ImageError(
+            f"{os.fspath(folder)!r} holds no images; expected files that end in {', '.join(IMAGE_ENDINGS)}"
+        )
+    return images
+
+
+def decode_ahead(
+    sources: Iterable[Any], decode: Callable[[Any], np.ndarray], *, threads: int, ahead: int
+) -> Iterator[Decoded]:
+    """Every source in its order, of which at most `ahead` are decoded or being decoded beforehand.
+
+    Raises what the iterable raises; an image that cannot be read is told by its `reason`.
+    """
+
+    def work(index: int, source: Any) -> Decoded:
+        try:
+            return Decoded(index, source, decode(source))
+        except (ImageError, FileNotFoundError) as error:
+            return Decoded(index, source, None, str(error))
+
+    numbered = enumerate(sources)
+    waiting: deque[Future[Decoded]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="vitlib-decode")
+    try:
+        for index, source in numbered:
+            waiting.append(pool.submit(work, index, source))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def in_batches(images: Iterable[Decoded], size: int) -> Iterator[list[Decoded]]:
+    """Lists with at most `size` readable images, and the unreadable ones among them."""
+    batch: list[Decoded] = []
+    for image in images:
+        batch.append(image)
+        if sum(entry.array is not None for entry in batch) == size or len(batch) == 4 * size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def run_ahead(
+    batches: Iterable[list[Decoded]], run: Callable[[list[Decoded]], Any], in_flight: int
+) -> Iterator[tuple[list[Decoded], Any]]:
+    """Each batch and what `run` gives for it, in order; the next ones are run meanwhile."""
+    waiting: deque[tuple[list[Decoded], Future[Any]]] = deque()
+    pool = ThreadPoolExecutor(in_flight, thread_name_prefix="vitlib-run")
+    try:
+        for batch in batches:
+            waiting.append((batch, pool.submit(run, batch)))
+            if len(waiting) > in_flight:
+                first, result = waiting.popleft()
+                yield first, result.result()
+        while waiting:
+            first, result = waiting.popleft()
+            yield first, result.result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,345 @@
+"""`Predictor`: a model on the fastest engine of this machine."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..images import ImageError
+from ..images.record import check_count
+from ..models import Prediction, VisionTransformer
+from .check_images import check_images
+from .cpu import has_bfloat16, usable_cores
+from .engines import ENGINES, Engine, check_choice, open_engine
+from .export_model import TOLERANCE
+from .exported import ExportError
+from .image_stream import Decoded, as_sources, decode_ahead, in_batches, run_ahead
+from .opened_model import open_model
+from .precision import COMPARED, LARGEST_DEVIATION, Comparison, compare
+from .progress import with_progress
+from .verify import largest_deviation
+
+_BATCH_SIZE = 8
+_COARSE_TOLERANCE = 0.25  # of bfloat16 and int8: what is above it is no matter of rounding
+
+
+class Item(NamedTuple):
+    """One image of a list: its place, the image as it was given, and the outputs for it, without the batch axis.
+
+    outputs is None, and reason a sentence, where it could not be read.
+    """
+
+    index: int
+    source: Any
+    outputs: dict[str, np.ndarray] | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class PredictorReport:
+    """What a `Predictor` runs on, and why.
+
+    engine, precision, threads: in use; the reasons are sentences.
+    comparison: how far the precision is from float32 on the first images (or those of calibration); None in float32,
+        and before there were any.
+    """
+
+    engine: str
+    engine_reason: str
+    precision: str
+    precision_reason: str
+    threads: int
+    comparison: Comparison | None
+
+    def __str__(self) -> str:
+        compared = "" if self.comparison is None else f"; {self.comparison}"
+        engine = f"{self.engine} ({self.engine_reason}) with {self.threads} thread{'s' if self.threads > 1 else ''}"
+        return f"{engine} in {self.precision} ({self.precision_reason}){compared}"
+
+
+class Predictor:
+    """Images in; classes, features or any outputs of a model out, by the fastest engine that is installed.
+
+    Args:
+        model: a vitlib model, a preset's name (with its published weights), a file or directory of weights as for
+            `vitlib.from_pretrained`, or a directory that `vitlib.export` wrote.
+        engine: "paddle" (Paddle Inference with oneDNN; nothing more to install), "onnxruntime" or "openvino" (extras of
+            these names); "auto" takes the fastest installed one.
+        precision: "float32"; "bfloat16", on processors that have it; "int8" (engine "openvino"), which needs
+            `calibration`. "auto" takes bfloat16 where it keeps the logits of the calibration or first images within
+            1e-2 of the largest one, else float32.
+        threads: how many to use; None: all cores that this process may use.
+        outputs: outputs of `run`, one or several of "logits", "features", "tokens", "map_3", "attention_3" (see
+            `parse_outputs`); None: logits, or features of a model without classes.
+        img_size, input_dtype: as in `vitlib.export`.
+        calibration: images for choosing or quantising a precision: a folder, or a list as for `predict`.
+        verify: for a model or weights, compare the engine with the model on two random images.
+
+    Any number of threads may use one Predictor, and the answers are the same to the last bit. A model that it was made
+    from is not needed any more afterwards. `close()`, or the end of a `with` block, gives engine and memory back.
+
+    Raises ImportError for a missing extra; `DescriptionError` for a class whose operations are not known (engine
+    "paddle" traces those); `ExportError` for an export that is damaged or not ours, and for an engine that computes
+    something else than the model; ValueError for arguments that cannot be, such as bfloat16 on a processor without it.
+    """
+
+    def __init__(
+        self,
+        model: VisionTransformer | str | os.PathLike[str],
+        engine: str = "auto",
+        precision: str = "auto",
+        threads: int | None = None,
+        outputs: str | Iterable[str] | None = None,
+        *,
+        img_size: int | tuple[int, int] | None = None,
+        input_dtype: str = "float32",
+        calibration: Any = None,
+        verify: bool = True,
+    ) -> None:
+        check_choice(engine, precision)
+        self._threads = usable_cores() if threads is None else check_count("threads", threads, 1)
+        self._lock = threading.Lock()
+        opened = open_model(model, engine, precision, outputs, img_size=img_size, input_dtype=input_dtype)
+        self._opened = opened
+        self._first: np.ndarray | None = None  # images to compare precisions on
+        self._comparison: Comparison | None = None
+        self._undecided = precision == "auto" and "bfloat16" in ENGINES[opened.engine].precisions and has_bfloat16()
+        self._precision = "float32" if precision == "auto" else precision
+        self._precision_reason = "asked for"
+        if precision == "auto":
+            self._precision_reason = "until there are images to compare bfloat16 on"
+            if not self._undecided:
+                lacks = "this processor has no fast bfloat16" if not has_bfloat16() else f"{opened.engine} has no other"
+                self._precision_reason = lacks
+        if calibration is not None:
+            self._first = self._some_images(calibration)
+        self._engine: Engine | None = self._open(self._precision)
+        if opened.model is not None and verify:
+            self._verify(opened.model)
+        opened.model = None
+        if self._undecided and self._first is not None:
+            self._decide(self._first)
+
+    # Answers
+
+    def run(self, images: Any) -> np.ndarray | dict[str, np.ndarray]:
+        """Images that are preprocessed already -> the output, or {name: output} when several were asked for.
+
+        images: an array or tensor [B, C, H, W] float32; with input_dtype="uint8", [B, H, W, C] uint8. Any B from 1 on.
+
+        Raises TypeError for another type and ValueError for another shape, and after `close()`.
+        """
+        found = self._run(check_images(self._opened.exported.images, images))
+        asked = self._opened.asked
+        return found[asked[0]] if len(asked) == 1 else {name: found[name] for name in asked}
+
+    def predict(
+        self,
+        images: Any,
+        top_k: int = 5,
+        *,
+        batch_size: int = _BATCH_SIZE,
+        on_unreadable: str = "raise",
+        progress: bool | None = None,
+    ) -> list[list[Prediction]]:
+        """The top_k most probable classes of each image, the most probable first: one list an image.
+
+        Arguments and errors as of `items`. With on_unreadable="skip" an unreadable image has an empty list, and a
+        warning names it. Raises ValueError for a model that gives no logits [B, num_classes].
+        """
+        if "logits" not in self._opened.exported.outputs:
+            raise ValueError(f"this predictor gives {', '.join(self._opened.exported.outputs)}, and no logits")
+        if len(self._opened.exported.outputs["logits"].shape) != 2:
+            raise ValueError("the model classifies every token (global_pool='none'), not the image")
+        top_k = check_count("top_k", top_k, 1)
+        items = self._read(self.items(images, batch_size=batch_size, on_unreadable=on_unreadable, progress=progress))
+        return [[] if item.outputs is None else self._classes(item.outputs["logits"], top_k) for item in items]
+
+    def embed(
+        self,
+        images: Any,
+        *,
+        batch_size: int = _BATCH_SIZE,
+        on_unreadable: str = "raise",
+        progress: bool | None = None,
+    ) -> np.ndarray:
+        """The pooled features of each image [N, D], float32.
+
+        Arguments and errors as of `items`. With on_unreadable="skip" the row of an unreadable image is NaN, and a
+        warning names it. Raises ValueError for a model that gives no features.
+        """
+        if "features" not in self._opened.exported.outputs:
+            raise ValueError(
+                f"this predictor gives {', '.join(self._opened.exported.outputs)}, and no features; ask for "
+                "outputs='features' when it, or its export, is made"
+            )
+        items = self._read(self.items(images, batch_size=batch_size, on_unreadable=on_unreadable, progress=progress))
+        width = next((item.outputs["features"].shape for item in items if item.outputs is not None), (0,))
+        missing = np.full(width, np.nan, np.float32)
+        return np.stack([missing if item.outputs is None else item.outputs["features"] for item in items])
+
+    def items(
+        self,
+        images: Any,
+        *,
+        batch_size: int = _BATCH_SIZE,
+        on_unreadable: str = "raise",
+        progress: bool | None = None,
+    ) -> Iterator[Item]:
+        """Each image with its outputs, in order and one after the other: memory does not grow with the list.
+
+        Args:
+            images: a folder (its image files at any depth, by path), one image as `model.preprocess` takes it (path,
+                bytes, Pillow image, uint8 array), or a list or another iterable of them.
+            batch_size: images that the engine gets at once. Decoding goes on meanwhile.
+            on_unreadable: "raise" raises `ImageError` when an unreadable image is reached; "skip" gives an item without
+                outputs, with the reason.
+            progress: show progress on standard error; None: on a terminal.
+
+        Raises `ImageError` for a folder or list without images, and ValueError for other arguments that cannot be.
+        """
+        if on_unreadable not in ("raise", "skip"):
+            raise ValueError(f"on_unreadable={on_unreadable!r}: expected 'raise' or 'skip'")
+        batch_size = check_count("batch_size", batch_size, 1)
+        sources, total = as_sources(images)
+        return self._items(sources, total, batch_size, on_unreadable, progress)
+
+    def _items(
+        self, sources: Iterable[Any], total: int | None, batch_size: int, on_unreadable: str, progress: bool | None
+    ) -> Iterator[Item]:
+        def run(batch: list[Decoded]) -> dict[str, np.ndarray] | None:
+            arrays = [image.array for image in batch if image.array is not None]
+            return self._run(check_images(self._opened.exported.images, np.stack(arrays))) if arrays else None
+
+        ahead = 2 * batch_size + self._threads
+        decoded = decode_ahead(sources, self._opened.decode, threads=self._threads, ahead=ahead)
+        results = run_ahead(in_batches(decoded, batch_size), run, in_flight=2)
+        some = False
+        for batch, found in with_progress(results, lambda result: len(result[0]), total, progress):
+            row, some = 0, True
+            for image in batch:
+                if image.array is None:
+                    if on_unreadable == "raise":
+                        raise ImageError(image.reason)
+                    yield Item(image.index, image.source, None, image.reason)
+                    continue
+                yield Item(image.index, image.source, {name: array[row] for name, array in found.items()})
+                row += 1
+        if not some:
+            raise ImageError("there are no images; expected at least one")
+
+    def _read(self, items: Iterator[Item]) -> list[Item]:
+        """All items; one warning names the unreadable ones."""
+        found = list(items)
+        reasons = [item.reason for item in found if item.outputs is None]
+        if reasons:
+            more = f" and {len(reasons) - 5} more" if len(reasons) > 5 else ""
+            sentence = f"{len(reasons)} of {len(found)} images could not be read: {'; '.join(reasons[:5])}{more}"
+            warnings.warn(sentence, UserWarning, stacklevel=3)
+        return found
+
+    def _classes(self, logits: np.ndarray, top_k: int) -> list[Prediction]:
+        weights = np.exp(logits - logits.max())
+        probabilities, labels = weights / weights.sum(), self._opened.exported.labels
+        order = np.argsort(-probabilities, kind="stable")[:top_k]
+        names = [f"class {index}" if labels is None else labels[index] for index in order]
+        return [Prediction(name, float(probabilities[i]), int(i)) for name, i in zip(names, order, strict=True)]
+
+    # The engine
+
+    @property
+    def report(self) -> PredictorReport:
+        """Engine and precision in use, why, and how far the answers are from float32's.
+
+        For "bfloat16" and "int8", the first call after images have come runs some of them in float32, too.
+        """
+        with self._lock:
+            if self._comparison is None and self._precision != "float32" and self._first is not None:
+                reference = self._open("float32")
+                try:
+                    self._comparison = compare(self._engine.run(self._first), reference.run(self._first))
+                finally:
+                    reference.close()
+            return PredictorReport(
+                self._opened.engine,
+                self._opened.engine_reason,
+                self._precision,
+                self._precision_reason,
+                self._threads,
+                self._comparison,
+            )
+
+    def close(self) -> None:
+        """Give back the engine, its memory and its files."""
+        with self._lock:
+            if self._engine is not None:
+                self._engine.close()
+            self._engine = None
+            self._opened.close()
+
+    def __enter__(self) -> Predictor:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        if self._undecided or self._first is None:
+            with self._lock:
+                if self._undecided:
+                    self._decide(images)
+                elif self._first is None:
+                    self._first = images[:COMPARED].copy()
+        engine = self._engine
+        if engine is None:
+            raise ValueError("this predictor is closed")
+        return engine.run(images)
+
+    def _open(self, precision: str) -> Engine:
+        return open_engine(self._opened.engine, self._opened.exported, precision, self._threads)
+
+    def _decide(self, images: np.ndarray) -> None:
+        """Take bfloat16 where it is close to float32 on these images."""
+        self._first = images[:COMPARED].copy()
+        expected = self._engine.run(self._first)
+        self._engine.close()  # before the next one is opened, so that memory holds the weights once
+        self._engine = self._open("bfloat16")
+        self._comparison = compare(self._engine.run(self._first), expected)
+        close_enough = self._comparison.deviation <= LARGEST_DEVIATION
+        self._precision_reason = f"bfloat16 {self._comparison}, and {LARGEST_DEVIATION:.0%} is allowed"
+        if close_enough:
+            self._precision = "bfloat16"
+        else:
+            self._engine.close()
+            self._engine = self._open("float32")
+        self._undecided = False
+
+    def _some_images(self, images: Any) -> np.ndarray:
+        """The first images of a list, as the model takes them; unreadable ones are left out."""
+        sources, _ = as_sources(images)
+        decoded = decode_ahead(
+            islice(sources, 4 * COMPARED), self._opened.decode, threads=self._threads, ahead=COMPARED
+        )
+        arrays = [image.array for image in decoded if image.array is not None][:COMPARED]
+        if not arrays:
+            raise ImageError("none of the images for calibration can be read")
+        return check_images(self._opened.exported.images, np.stack(arrays))
+
+    def _verify(self, model: VisionTransformer) -> None:
+        """Raises `ExportError` for an engine that computes something else than the model."""
+        found = largest_deviation(self._engine, model, self._opened.exported)
+        allowed = TOLERANCE if self._precision == "float32" else _COARSE_TOLERANCE
+        if not found <= allowed:
+            self.close()
+            raise ExportError(
+                f"engine={self._opened.engine!r} in {self._precision} differs from the model by {found:.2g} of the "
+                f"largest output on random images, more than {allowed:g}",
+                way_out="Choose another engine or precision, or skip this check with verify=False",
+            )

@@ -1,0 +1,67 @@
+"""Whether an engine computes what the model does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import paddle
+
+from ..layers.patch_embed import to_pair
+from ..models import VisionTransformer
+from ..models.evaluation import evaluation_mode
+from .engines import Engine
+from .exported import Exported
+from .outputs import block_of
+
+
+def sample_images(model: VisionTransformer, exported: Exported, seed: int = 0) -> np.ndarray:
+    """Two random images that fit the input, of the model's size where it is open."""
+    rng, images = np.random.default_rng(seed), exported.images
+    height, width = (given or side for given, side in zip(images.size, to_pair(model.config.img_size), strict=True))
+    if images.dtype == "uint8":
+        return rng.integers(0, 256, (2, height, width, images.channels), np.uint8)
+    return rng.standard_normal((2, images.channels, height, width), np.float32)
+
+
+def eager_outputs(model: VisionTransformer, images: np.ndarray, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """The outputs as the model itself computes them in evaluation, float32."""
+    if images.dtype == np.uint8:
+        record = model.preprocess
+        images = (images / np.float32(255) - np.float32(record.mean)) / np.float32(record.std)
+        images = images.transpose(0, 3, 1, 2)
+    x = paddle.to_tensor(np.ascontiguousarray(images)).astype(model.parameters()[0].dtype)
+    with evaluation_mode(model), paddle.no_grad():
+        return {name: _eager_output(model, x, name).astype("float32").numpy() for name in names}
+
+
+def _eager_output(model: VisionTransformer, x: paddle.Tensor, name: str) -> paddle.Tensor:
+    if name == "logits" or (name == "features" and not model.config.num_classes):
+        return model(x)
+    block = block_of(name)
+    if name.startswith("map"):
+        return model.intermediates(x, [block], reshape=True)[0]
+    if name.startswith("attention"):
+        tokens = model.intermediates(x, [block - 1], prefix_tokens=True)[0] if block else model.embed(x)
+        return model.blocks[block].attn.attention_weights(model.blocks[block].norm1(tokens))
+    tokens = model.forward_features(x)
+    if name == "tokens":
+        return tokens
+    two = model.config.distillation_token
+    features = model.pre_logits(model.fc_norm(tokens[:, :2] if two else model.pool(tokens)))
+    return features.mean(axis=1) if two else features
+
+
+def deviation(found: np.ndarray, expected: np.ndarray) -> float:
+    """The largest difference, as a share of the largest expected number; infinity where numbers are not finite."""
+    if found.shape != expected.shape or not np.isfinite(found).all():
+        return float("inf")
+    return float(np.abs(found - expected).max() / max(np.abs(expected).max(), np.finfo(np.float32).tiny))
+
+
+def largest_deviation(engine: Engine, model: VisionTransformer, exported: Exported) -> float:
+    """Of an engine's outputs from the model's, on two random images."""
+    images = sample_images(model, exported)
+    found = engine.run(images)
+    expected = eager_outputs(model, images, found)
+    return max(deviation(found[name], expected[name]) for name in found)
