@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .analysis import Count, attention_maps, count, summary
     from .deploy import Predictor, export
     from .hub import DownloadError
-    from .pretrained import create_model, from_pretrained, load_weights, save_weights
+    from .pretrained import create_model, from_pretrained, inspect, load_weights, save_weights
     from .training import DistillationLoss, param_groups
     from .weights import LoadReport, WeightsError
 
@@ -52,6 +52,7 @@ __all__ = [
     "export",
     "from_pretrained",
     "get_config",
+    "inspect",
     "list_models",
     "load_weights",
     "param_groups",
@@ -74,6 +75,7 @@ _LAZY = {
     "create_model": "pretrained",
     "export": "deploy",
     "from_pretrained": "pretrained",
+    "inspect": "pretrained",
     "load_weights": "pretrained",
     "param_groups": "training",
     "save_weights": "pretrained",
