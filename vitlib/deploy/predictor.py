@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..images import ImageError
-from ..images.record import check_count
+from ..images.checks import check_count
 from ..models import Prediction, VisionTransformer
 from .check_images import check_images
 from .cpu import has_bfloat16, usable_cores
