@@ -44,12 +44,7 @@ def describe(
     if not isinstance(model, VisionTransformer):
         raise TypeError(f"expected a vitlib model, found {type(model).__name__}")
     described_as(model, (VisionTransformer, DeiT))
-    empty = [name for name, parameter in model.named_parameters() if not parameter._is_initialized()]
-    if empty:
-        raise RuntimeError(
-            f"{len(empty)} parameters of this model have no values yet ({empty[0]} first): it was built under "
-            "paddle.LazyGuard. Load weights into it first"
-        )
+    model.check_filled()
     names = parse_outputs(outputs, model.config, len(model.blocks))
     graph = Graph(images_of(model, img_size, pixels))
     paths = {id(layer): name for name, layer in model.named_sublayers()}
@@ -91,7 +86,6 @@ class _Model:
         self.model, self.graph, self.outputs = model, graph, outputs
         self.config, self.num_prefix = model.config, model.config.num_prefix_tokens
         self.patch = to_pair(model.config.patch_size)
-        self.features_dim = model.config.pre_logits or model.config.embed_dim
 
     def describe(self) -> None:
         graph, found = self.graph, {}
@@ -123,7 +117,7 @@ class _Model:
         every_token = (count,) if config.global_pool == "none" else ()
         return {
             "logits": (None, *every_token, config.num_classes),
-            "features": (None, *every_token, self.features_dim),
+            "features": (None, *every_token, self.model.num_features),
             "tokens": (None, count, config.embed_dim),
             "map": (None, config.embed_dim, *grid),
             "attention": (None, config.num_heads, count, count),
@@ -133,10 +127,8 @@ class _Model:
         """Equation 1 of the ViT paper: [B, P + N, D]"""
         graph, config, model = self.graph, self.config, self.model
         patches = self.patches()
-        prefix = [
-            array(getattr(model, name)) for name in ("cls_token", "dist_token", "reg_token") if hasattr(model, name)
-        ]
-        prefix = np.concatenate(prefix, axis=1) if prefix else None
+        tokens = [array(getattr(model, name)) for name in model.prefix_names]
+        prefix = np.concatenate(tokens, axis=1) if tokens else None
         if config.pos_embed != "none":
             table = array(model.pos_embed)
             rows = table.shape[1] - int(np.prod(model.patch_embed.grid_size))
@@ -144,7 +136,7 @@ class _Model:
                 prefix, table = prefix + table[:, :rows], table[:, rows:]
             patches = graph.add(patches, self.positions(table), "positions.add")
         x = patches if prefix is None else graph.prepend(prefix, patches)
-        return graph.layer(model.norm_pre, x)
+        return graph.layer(model.norm_pre, graph.layer(model.pos_drop, x))
 
     def patches(self) -> Value:
         """Patch tokens without positions: [B, N, D]"""
@@ -200,7 +192,7 @@ class _Model:
             if kept == "all":
                 found["tokens"] = tokens
             pooled = self.pool(tokens, count if kept == "all" else None)
-        features = graph.layer(model.pre_logits, graph.layer(model.fc_norm, pooled))
+        features = graph.layer(model.head_drop, graph.layer(model.pre_logits, graph.layer(model.fc_norm, pooled)))
         if not config.distillation_token:
             return {**found, "features": features, "logits": graph.layer(model.head, features)}
         found["features"] = graph.mean(features, 1, name="features")  # of the class and the distillation token
@@ -230,5 +222,5 @@ class _Model:
         logits = []
         for index, head in enumerate(heads):
             token = graph.slice(features, 1, index, index + 1)
-            logits.append(graph.layer(head, graph.reshape(token, (0, self.features_dim))))
+            logits.append(graph.layer(head, graph.reshape(token, (0, self.model.num_features))))
         return graph.multiply(graph.add(*logits), graph.weight(0.5, "half"))

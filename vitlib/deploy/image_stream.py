@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..images import ImageError
-from ..images.folder import IMAGE_ENDINGS
+from ..models.predictions import image_files
 
 
 class Decoded(NamedTuple):
@@ -38,23 +38,6 @@ def as_sources(images: Any) -> tuple[Iterable[Any], int | None]:
     if count == 0:
         raise ImageError("the list of images is empty; expected at least one")
     return images, count
-
-
-def image_files(folder: str | os.PathLike[str]) -> list[str]:
-    """The image files in a folder, at any depth and sorted by path; names that begin with a dot are passed over.
-
-    Raises `ImageError` where there are none.
-    """
-    found = []
-    for directory, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [os.path.join(directory, name) for name in names if not name.startswith(".")]
-    images = sorted(path for path in found if path.lower().endswith(IMAGE_ENDINGS))
-    if not images:
-        raise ImageError(
-            f"{os.fspath(folder)!r} holds no images; expected files that end in {', '.join(IMAGE_ENDINGS)}"
-        )
-    return images
 
 
 def decode_ahead(

@@ -8,25 +8,12 @@ from typing import Any
 from paddle import nn
 from paddle.jit.dy2static.program_translator import StaticFunction
 
+from ..models.editing import Editable
+
 HOOK = "to_graph"
 
-# Methods of vitlib's classes and of nn.Layer that change no answer in evaluation.
-_COMPUTE_NOTHING = {
-    "__init__",
-    "__repr__",
-    "attention_weights",
-    "eval",
-    "extra_repr",
-    "freeze",
-    "no_weight_decay",
-    "preprocess",
-    "reset_head",
-    "save_pretrained",
-    "set_image_size",
-    "set_recompute",
-    "train",
-    "unfreeze",
-}
+# Methods that change no answer in evaluation: they build parts, which are looked at themselves, or change a model.
+_COMPUTE_NOTHING = {"__init__", "__repr__", "attention_weights", "extra_repr", *vars(Editable)}
 
 
 class DescriptionError(TypeError):
@@ -64,7 +51,7 @@ def described_as(layer: nn.Layer, known: Collection[type]) -> type | None:
 
 def _computes(attribute: str, cls: type, leaf: type) -> bool:
     """Whether an attribute of cls is code that takes the place of an inherited one."""
-    if attribute in _COMPUTE_NOTHING or not _is_code(vars(cls)[attribute]):
+    if attribute in _COMPUTE_NOTHING or attribute.startswith("make_") or not _is_code(vars(cls)[attribute]):
         return False
     later = leaf.__mro__[leaf.__mro__.index(cls) + 1 :]
     if attribute in ("forward", "__call__"):

@@ -45,11 +45,7 @@ def _eager_output(model: VisionTransformer, x: paddle.Tensor, name: str) -> padd
         tokens = model.intermediates(x, [block - 1], prefix_tokens=True)[0] if block else model.embed(x)
         return model.blocks[block].attn.attention_weights(model.blocks[block].norm1(tokens))
     tokens = model.forward_features(x)
-    if name == "tokens":
-        return tokens
-    two = model.config.distillation_token
-    features = model.pre_logits(model.fc_norm(tokens[:, :2] if two else model.pool(tokens)))
-    return features.mean(axis=1) if two else features
+    return tokens if name == "tokens" else model.forward_head(tokens, pre_logits=True)
 
 
 def deviation(found: np.ndarray, expected: np.ndarray) -> float:
