@@ -144,8 +144,8 @@ def create_model(
 
 
 def inspect(source: Any, *, dialect: str = "auto", part: str | None = None) -> Inspection:
-    """What a source of weights is and would load as: format, wrapper, parts, dialect, architecture, and what would be
-    left out or assumed. No model is built and no tensor is read.
+    """Look at a source of weights: its format, wrapper, parts, dialect and architecture, and the tensors that would be
+    left out. No model is built and no tensor is read.
 
     source, dialect, part: as in `load_weights`. Raises WeightsError for a file that holds no weights,
     FileNotFoundError, and DownloadError.
@@ -170,8 +170,8 @@ def save_weights(model: VisionTransformer, path: str | os.PathLike[str], *, form
 
 
 def save_pretrained(model: VisionTransformer, directory: str | os.PathLike[str]) -> None:
-    """What `model.save_pretrained(directory)` does: config.json (architecture, preprocessing, labels) and
-    model.safetensors (timm's names and layout). Raises as `save_weights` does."""
+    """Write config.json (architecture, preprocessing, labels) and model.safetensors (timm's names and layout), as
+    `model.save_pretrained(directory)`. Raises as `save_weights` does."""
     export = export_weights(model, "timm", quietly=True)
     export.configs["config.json"] = own_config(model, __version__)
     write_export(Path(directory), export)

@@ -94,7 +94,7 @@ def fetch_snapshot(hub: Hub, repo_id: str, revision: str, cache_dir: str | os.Pa
     host = re.sub(r"[^A-Za-z0-9.-]", "_", urlsplit(hub.endpoint).netloc.rpartition("@")[2])
     root = cache_root(cache_dir) / host / repo_id.replace("/", "--")
     ref = root / f"{quote(revision, safe='')}.ref"
-    if re.fullmatch(r"[0-9a-f]{40}", revision) and (known := _known(ref)):  # a commit never changes
+    if re.fullmatch(r"[0-9a-f]{40}", revision) and (known := _recorded(ref)):  # a commit never changes
         return known
     try:
         files = hub.list_files(hub, repo_id, revision)
@@ -108,7 +108,7 @@ def fetch_snapshot(hub: Hub, repo_id: str, revision: str, cache_dir: str | os.Pa
 
         fetch_all(files, fetch)
     except ConnectionError as error:
-        if known := _known(ref):
+        if known := _recorded(ref):
             return known
         raise DownloadError(_text(hub, repo_id, revision, f"it is not in the cache, and {error}")) from None
     except DownloadError as error:
@@ -124,7 +124,7 @@ def is_wanted(name: str) -> bool:
     return bool(plain) and (name in CONFIGS or name.endswith((*WEIGHT_ENDINGS, INDEX_ENDING)))
 
 
-def _known(ref: Path) -> Path | None:
+def _recorded(ref: Path) -> Path | None:
     """The directory that an earlier call noted, if it is complete."""
     with suppress(OSError, ValueError):
         directory = ref.parent / ref.read_text()

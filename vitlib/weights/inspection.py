@@ -1,4 +1,4 @@
-"""What a checkpoint is and would load as, without building anything."""
+"""Look at a checkpoint and at the model that it would become, without building anything."""
 
 from __future__ import annotations
 

@@ -48,7 +48,9 @@ class Opened:
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """What the caller of a loading function permits and knows.
+    """Arguments that all loading functions share.
+
+    dialect, allow, source_grid, assume: as in `pretrained.load_weights`.
 
     Raises ValueError for an unknown dialect, allowance or value of `assume`, and for a `source_grid` that is none.
     """

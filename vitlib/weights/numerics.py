@@ -1,4 +1,4 @@
-"""What a source fixes beside its weights: how its codebase computes, and its preprocessing."""
+"""Numerics and preprocessing of a source, which a model takes over with the weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a dialect is: how one codebase names, lays out, computes and describes a Vision Transformer."""
+"""A dialect: how one codebase names, lays out, computes and describes a Vision Transformer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NUMBER = re.compile(r"(?<![0-9])[0-9]{1,4}(?![0-9])")
 
 @dataclass(frozen=True)
 class Dialect:
-    """A codebase's names and habits, readable beside its own state dict and used for loading and for saving.
+    """A codebase's names, layout and numerics, readable beside its own state dict and used for loading and for saving.
 
     name: the value of `dialect=`; generations of one codebase share it.
     signature: names that a file of this dialect has, all of them.

@@ -86,15 +86,15 @@ def _arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
         elif name == "global_pool":
             options[name] = value or "none"
         elif name == "act_layer":
-            options["activation"] = _known(_ACTIVATIONS, name, value)
+            options["activation"] = _lookup(_ACTIVATIONS, name, value)
         elif name == "pos_embed":
-            options[name] = _known(_POSITIONS, name, value)
+            options[name] = _lookup(_POSITIONS, name, value)
         elif name not in _WITHOUT_EFFECT:
             raise ValueError(f"model_args has {name}={value!r}, for which there is no option here")
     return options
 
 
-def _known(table: Mapping[str, str], name: str, value: Any) -> str:
+def _lookup(table: Mapping[str, str], name: str, value: Any) -> str:
     if not isinstance(value, str) or value not in table:
         raise ValueError(f"{name}={value!r} is not supported; there are {', '.join(map(repr, table))}")
     return table[value]
