@@ -113,7 +113,7 @@ def relevance(model: VisionTransformer, images: Any, class_index: Any = None) ->
     classes = _classes(class_index, tensor.shape[0], config.num_classes)
     maps, start = [], 0
     # a gradient keeps the activations of every layer, so the batches are smaller than for prediction
-    for batch in _batches(tensor, max(1, default_batch_size(model) // 8)):
+    for batch in _batches(tensor, max(1, default_batch_size(model) // 16)):
         chosen = None if classes is None else classes[start : start + batch.shape[0]]
         maps.append(_relevance(model, batch, chosen))
         start += batch.shape[0]
