@@ -225,7 +225,7 @@ def test_many_images_go_through_in_batches(tiny, images, monkeypatch):
     assert difference(found, evidence) < 1e-5 * float(evidence.max())
 
 
-def test_photos_go_through_the_models_own_preprocessing_and_precision(tiny):
+def test_other_images_go_through_the_models_own_preprocessing_and_precision(tiny):
     model = tiny()
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, [50, 70, 3], np.uint8))
     evidence, rollout = vitlib.relevance(model, image, 2), vitlib.attention_rollout(model, [image])
