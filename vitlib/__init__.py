@@ -19,7 +19,7 @@ from .models import (
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .analysis import Count, attention_maps, count, summary
+    from .analysis import Count, attention_maps, attention_rollout, count, relevance, summary
     from .deploy import Predictor, export
     from .hub import DownloadError
     from .pretrained import create_model, from_pretrained, inspect, load_weights, save_weights
@@ -47,6 +47,7 @@ __all__ = [
     "WeightsError",
     "__version__",
     "attention_maps",
+    "attention_rollout",
     "count",
     "create_model",
     "export",
@@ -57,6 +58,7 @@ __all__ = [
     "load_weights",
     "param_groups",
     "predict",
+    "relevance",
     "save_weights",
     "summary",
     "tune_cpu",
@@ -71,6 +73,7 @@ _LAZY = {
     "Predictor": "deploy",
     "WeightsError": "checkpoint",
     "attention_maps": "analysis",
+    "attention_rollout": "analysis",
     "count": "analysis",
     "create_model": "pretrained",
     "export": "deploy",
@@ -78,12 +81,15 @@ _LAZY = {
     "inspect": "pretrained",
     "load_weights": "pretrained",
     "param_groups": "training",
+    "relevance": "analysis",
     "save_weights": "pretrained",
     "summary": "analysis",
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name in _LAZY.values():
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)

@@ -16,6 +16,7 @@ from .checkpoint.file_names import WEIGHT_ENDINGS, WEIGHT_NAMES, choose_weights
 from .checkpoint.json_file import json_bytes, read_json
 from .hub import DownloadError, class_names, fetch, is_identifier
 from .models import VisionTransformer, ViTConfig, build_model, get_config
+from .models.config import merged_config
 from .models.presets import published
 from .version import __version__
 from .weights.arrays import Arrays
@@ -93,7 +94,8 @@ def from_pretrained(
     """
     options = LoadOptions(dialect, allow, source_grid, assume)
     opened = open_source(source, part)
-    config, opened = source_config(opened, options, overrides)
+    config_class = ViTConfig if model_class is None else model_class.config_class
+    config, opened = source_config(opened, options, overrides, config_class)
     model = _build_lazily(config, model_class)
     load_opened(model, opened, options.permitting(overrides), fixed=overrides)
     return model
@@ -123,7 +125,7 @@ def create_model(
     under `paddle.LazyGuard`, nothing is allocated.
     """
     options = LoadOptions("auto", allow, source_grid, assume).permitting(overrides)
-    config = get_config(name).replace(**overrides)
+    config = merged_config(ViTConfig if model_class is None else model_class.config_class, get_config(name), overrides)
     if pretrained is False or pretrained is None:
         return build_model(config, model_class)
     if pretrained is not True:

@@ -111,12 +111,12 @@ def test_a_mask_that_a_block_gives_its_attention_is_in_the_map(tiny, images, by_
         assert float(paddle.triu(weights, 1).abs().max()) < 1e-20
 
 
-def test_photos_go_through_the_models_own_preprocessing(tiny):
+def test_other_images_go_through_the_models_own_preprocessing(tiny):
     model = tiny()
-    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, [50, 70, 3], np.uint8))
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, [50, 70, 3], np.uint8))
     for found, expected in zip(
-        vitlib.attention_maps(model, [picture, picture]),
-        vitlib.attention_maps(model, model.preprocess([picture, picture])),
+        vitlib.attention_maps(model, [image, image]),
+        vitlib.attention_maps(model, model.preprocess([image, image])),
         strict=True,
     ):
         assert difference(found, expected) == 0

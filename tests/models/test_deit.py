@@ -103,5 +103,5 @@ def test_a_mask_reaches_the_blocks(model, images):
     mask = paddle.to_tensor(np.tril(np.ones([18, 18], bool)))
     changed = model(images(), mask=mask, return_heads=True)
     assert difference(changed.logits, model(images(), return_heads=True).logits) > 1e-3
-    # under a causal mask the class token sees itself alone, so that every picture gives the same
+    # under a causal mask the class token sees itself alone, so that every image gives the same
     assert difference(changed.logits[0], changed.logits[1]) < 1e-5

@@ -14,7 +14,7 @@ from vitlib.images import ImageError
 from vitlib.models.predictions import default_batch_size
 
 
-def photos(count):
+def sample_images(count):
     rng = np.random.default_rng(0)
     return [Image.fromarray(rng.integers(0, 256, [40, 30 + i, 3], np.uint8)) for i in range(count)]
 
@@ -40,7 +40,7 @@ def model(tiny):
 
 def test_probabilities_are_the_softmax_of_the_logits_and_labels_the_models_own(model):
     model.labels = [f"kind {i}" for i in range(7)]
-    images = photos(3)
+    images = sample_images(3)
     logits = model(model.preprocess(images)).numpy().astype("float64")
     expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     for row, probabilities in zip(vitlib.predict(model, images, top_k=99), expected, strict=True):
@@ -54,7 +54,7 @@ def test_probabilities_are_the_softmax_of_the_logits_and_labels_the_models_own(m
 
 
 def test_images_go_through_the_model_in_batches_and_come_out_in_their_order(model):
-    images, sizes = photos(5), []
+    images, sizes = sample_images(5), []
     expected = [vitlib.predict(model, image, top_k=3)[0] for image in images]
     model.register_forward_pre_hook(lambda layer, inputs: sizes.append(inputs[0].shape[0]))
     for given in (images, tuple(images), iter(images), (image for image in images), model.preprocess(images)):
@@ -80,12 +80,12 @@ def test_a_generator_is_read_one_batch_at_a_time(model):
             nonlocal alive
             alive -= 1
 
-    assert len(vitlib.predict(model, (Counted(image) for image in photos(12)), batch_size=3)) == 12
+    assert len(vitlib.predict(model, (Counted(image) for image in sample_images(12)), batch_size=3)) == 12
     assert most <= 4
 
 
 def test_open_files_bytes_arrays_and_paths_are_images(model, tmp_path):
-    image = photos(1)[0]
+    image = sample_images(1)[0]
     expected = vitlib.predict(model, image, top_k=2)
     image.save(tmp_path / "one.png")
     buffer = saved(image)
@@ -96,7 +96,7 @@ def test_open_files_bytes_arrays_and_paths_are_images(model, tmp_path):
 
 
 def test_a_folder_stands_for_its_images_sorted_by_path(model, tmp_path):
-    images = photos(4)
+    images = sample_images(4)
     for name, image in zip(["b.png", "a/x.PNG", "c/d/e.jpeg", ".hidden.png"], images, strict=True):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         image.save(tmp_path / name, quality=100)
@@ -112,7 +112,7 @@ def test_a_folder_stands_for_its_images_sorted_by_path(model, tmp_path):
 def test_a_broken_image_is_named_with_its_place_in_the_whole_list(model, tmp_path):
     (tmp_path / "bad.jpg").write_text("nothing")
     with refused(ImageError, "item 3, counted from 0", "bad.jpg"):
-        vitlib.predict(model, [*photos(3), tmp_path / "bad.jpg"], batch_size=2)
+        vitlib.predict(model, [*sample_images(3), tmp_path / "bad.jpg"], batch_size=2)
     with refused(ImageError, "no images"):
         vitlib.predict(model, [])
 
@@ -145,7 +145,7 @@ def test_progress_shows_on_a_terminal_and_where_it_is_asked_for(model, monkeypat
 
     def shown(stream, count, **options):
         monkeypatch.setattr(sys, "stderr", stream)
-        vitlib.predict(model, model.preprocess(photos(count)), batch_size=2, **options)
+        vitlib.predict(model, model.preprocess(sample_images(count)), batch_size=2, **options)
         return stream.getvalue()
 
     assert "6" in shown(Terminal(), 6)
@@ -156,7 +156,7 @@ def test_progress_shows_on_a_terminal_and_where_it_is_asked_for(model, monkeypat
 
 
 def test_arguments_that_cannot_work_are_refused_by_name(model):
-    image = photos(1)[0]
+    image = sample_images(1)[0]
     for name in ("top_k", "batch_size"):
         for value in (0, -1, 1.5, True, "3"):
             with refused(ValueError, f"{name}={value!r}"):
@@ -169,13 +169,13 @@ def test_arguments_that_cannot_work_are_refused_by_name(model):
 def test_without_classes_or_pooling_there_is_nothing_to_predict(tiny, model):
     model.reset_head(0)
     with refused(ValueError, "num_classes=0", "reset_head"):
-        vitlib.predict(model, photos(1))
+        vitlib.predict(model, sample_images(1))
     with refused(ValueError, "global_pool='none'"):
-        vitlib.predict(tiny(global_pool="none"), photos(1))
+        vitlib.predict(tiny(global_pool="none"), sample_images(1))
 
 
 def test_a_model_in_double_precision_predicts_from_the_same_images(model):
-    images = photos(2)
+    images = sample_images(2)
     expected = vitlib.predict(model, images)
     model.to(dtype="float64")
     same(vitlib.predict(model, images), expected)

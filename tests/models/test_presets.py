@@ -177,7 +177,7 @@ def test_the_weights_of_imagenet_21k_have_its_classes():
 
 @pytest.mark.parametrize("name", vitlib.list_models(tags=True))
 def test_preprocessing_is_that_of_the_weights(name):
-    """timm's records: crop 0.9 at 224 and the whole picture at 384; DeiT III from ImageNet-22k always the whole."""
+    """timm's records: crop 0.9 at 224 and the whole image at 384; DeiT III from ImageNet-22k always the whole."""
     stem, _, tag = name.partition(".")
     record = vitlib.get_config(name).preprocess
     assert (record.mean, record.std) == (IMAGENET if stem.startswith("deit") else HALF)

@@ -482,7 +482,7 @@ def test_without_rates_training_computes_what_evaluation_computes(tiny, images):
 def test_a_mask_reaches_every_block(tiny, images):
     model, x = tiny(), images()
     seen = np.ones(17, bool)
-    seen[9:] = False  # the lower half of the picture
+    seen[9:] = False  # the lower half of the image
     mask = paddle.to_tensor(seen).reshape([1, 1, 1, 17])
     changed = paddle.concat([x[:, :, :16], -x[:, :, 16:]], axis=2)
     assert difference(model(x, mask=mask), model(changed, mask=mask)) < 1e-5
@@ -684,3 +684,21 @@ def test_a_model_takes_a_config_of_its_own_class(images):
         Scaled(**TINY, scal=3.0)
     with refused(TypeError, "ViTConfig", "'scale'"):
         vitlib.VisionTransformer(**TINY, scale=3.0)
+
+
+def test_a_config_of_a_class_of_its_own_travels_with_the_weights(images, tmp_path):
+    model = vitlib.create_model("vit_tiny_patch16_224", model_class=Scaled, **TINY, scale=3.0)
+    assert (model.config.scale, model.config.num_classes) == (3.0, 7)
+    model.eval()
+    model.save_pretrained(tmp_path)
+    again = vitlib.from_pretrained(tmp_path, model_class=Scaled)
+    again.eval()
+    assert again.config == model.config
+    assert difference(again(images()), model(images())) == 0
+    assert vitlib.from_pretrained(tmp_path, model_class=Scaled, scale=4.0).config.scale == 4.0
+    other = Scaled(**TINY)
+    vitlib.load_weights(other, tmp_path)
+    assert difference(other.head.weight, model.head.weight) == 0
+    for model_class in (None, vitlib.VisionTransformer):
+        with refused(vitlib.WeightsError, "Scaled", "model_class"):
+            vitlib.from_pretrained(tmp_path, model_class=model_class)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -46,15 +46,13 @@ def attention_maps(
         check_attention(model, index)
     with evaluation_mode(model), paddle.no_grad(), intercepted(model, record):
         model.intermediates(as_tensor(model, images), [max(indices)])
-    silent = [index for index in indices if index not in found]
-    if silent:
-        raise ValueError(f"block {silent[0]} did not call its attn, so it has no attention to show")
+    check_called(model, found, indices)
     return [found[index] for index in indices]
 
 
 def as_tensor(model: VisionTransformer, images: Any) -> paddle.Tensor:
-    """A tensor [B, C, H, W] as it is, or other images preprocessed."""
-    return images if isinstance(images, paddle.Tensor) else model.preprocess(images)
+    """A tensor [B, C, H, W] as it is, or other images preprocessed, in the model's precision."""
+    return images if isinstance(images, paddle.Tensor) else model.preprocess(images).astype(model.parameters()[0].dtype)
 
 
 def check_attention(model: VisionTransformer, index: int) -> None:
@@ -73,6 +71,13 @@ def check_attention(model: VisionTransformer, index: int) -> None:
         )
 
 
+def check_called(model: VisionTransformer, called: Collection[int], indices: Iterable[int] | None = None) -> None:
+    """Raises ValueError for a block, of those with these indices or of all, whose attention was not called."""
+    silent = [index for index in (range(len(model.blocks)) if indices is None else indices) if index not in called]
+    if silent:
+        raise ValueError(f"block {silent[0]} did not call its attn, so it has no attention to show")
+
+
 @contextmanager
 def intercepted(model: VisionTransformer, replacement: Callable[..., paddle.Tensor]) -> Iterator[None]:
     """Have this thread's calls of the attention of block `index` go to replacement(index, attention, call, *args,
@@ -86,7 +91,7 @@ def intercepted(model: VisionTransformer, replacement: Callable[..., paddle.Tens
             places.setdefault(block.attn, []).append(index)
     with ExitStack() as stack:
         for attention, indices in places.items():
-            stack.enter_context(_diverted(attention, _numbered(replacement, indices)))
+            stack.enter_context(diverted(attention, _numbered(replacement, indices)))
         yield
 
 
@@ -118,7 +123,8 @@ class _Switch:
 
 
 @contextmanager
-def _diverted(layer: Any, diversion: Callable[..., Any]) -> Iterator[None]:
+def diverted(layer: Any, diversion: Callable[..., Any]) -> Iterator[None]:
+    """Have this thread's calls of a layer go to diversion(layer, call, *args, **options), where call is its forward."""
     thread = threading.get_ident()
     with _LOCK:
         switch = vars(layer).get("forward")

@@ -118,7 +118,7 @@ def known_fields(cls: type[Record], values: Mapping[str, Any]) -> dict[str, Any]
     for name in values:
         if name not in names:
             way = cls.elsewhere.get(name)
-            hint = f"; {way}." if way else did_you_mean(name, names, cutoff=0.4)
+            hint = f"; {way}." if way else did_you_mean(name, names, cutoff=0.4) or "."
             raise TypeError(f"{cls.__name__} has no field {name!r}{hint} It has {', '.join(names)}")
     return dict(values)
 

@@ -127,7 +127,7 @@ class PatchEmbed(nn.Layer):
         if not hasattr(x, "stop_gradient"):
             raise TypeError(
                 f"expected a paddle.Tensor [B, C, H, W], found {type(x).__name__}; "
-                "a vitlib.Preprocess makes one from a photo"
+                "a vitlib.Preprocess makes one from an image file"
             )
         shape = list(x.shape)
         if len(shape) != 4:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from ..checkpoint.errors import WeightsError, quoted
@@ -58,7 +59,13 @@ def _read_own(values: Mapping[str, Any]) -> SourceConfig:
     kind = values.get("class", "VisionTransformer")
     if not isinstance(kind, str):
         raise ValueError(f"class={kind!r}: expected the name of a class")
-    config = ViTConfig.from_dict(values["config"])
-    options = {name: getattr(config, name) for name in config.to_dict()}
+    told = values["config"]
+    own: dict[str, Any] = {}  # options that a subclass's config_class adds
+    if kind not in ("VisionTransformer", "DeiT") and isinstance(told, dict):
+        names = {option.name for option in fields(ViTConfig)}
+        own = {name: value for name, value in told.items() if name not in names}
+        told = {name: value for name, value in told.items() if name in names}
+    config = ViTConfig.from_dict(told)
+    options = {**{name: getattr(config, name) for name in config.to_dict()}, **own}
     labels = class_labels(values.get("labels"))
     return SourceConfig("vitlib", options, config.preprocess, labels, model_class=kind)

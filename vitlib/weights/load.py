@@ -78,7 +78,9 @@ class LoadOptions:
         return replace(self, allow=(*self.allow, *permitted))
 
 
-def source_config(opened: Opened, options: LoadOptions, overrides: Mapping[str, Any]) -> tuple[ViTConfig, Opened]:
+def source_config(
+    opened: Opened, options: LoadOptions, overrides: Mapping[str, Any], config_class: type[ViTConfig] = ViTConfig
+) -> tuple[ViTConfig, Opened]:
     """The architecture of opened weights: by config files where there are any, else by the tensors.
 
     Returns the config with the overrides in it, and `opened` with what was inferred and assumed. Raises WeightsError
@@ -106,9 +108,13 @@ def source_config(opened: Opened, options: LoadOptions, overrides: Mapping[str, 
     if "num_heads" in overrides:
         values["num_heads"] = overrides["num_heads"]
     try:
-        config = ViTConfig(**values)
-    except ValueError as error:
-        raise WeightsError(f"is of a model that cannot be built ({error})", path=opened.file.path) from None
+        config = config_class.from_dict(values)
+    except (TypeError, ValueError) as error:
+        kind = opened.config.model_class
+        way_out = f"Give model_class={kind}, the class that it was saved from" if isinstance(error, TypeError) else ""
+        raise WeightsError(
+            f"is of a model that cannot be built ({error})", path=opened.file.path, way_out=way_out
+        ) from None
     return config.replace(**overrides), opened
 
 
