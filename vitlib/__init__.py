@@ -3,7 +3,6 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .analysis import Count, attention_maps, count
 from .deploy import CpuTuning, tune_cpu
 from .images import ImageError, Preprocess
 from .layers import MLP, EncoderBlock, MultiHeadAttention, PatchEmbed
@@ -20,9 +19,10 @@ from .models import (
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .analysis import Count, attention_maps, count, summary
     from .deploy import Predictor, export
     from .hub import DownloadError
-    from .pretrained import create_model, from_pretrained, load_weights, save_weights
+    from .pretrained import create_model, from_pretrained, inspect, load_weights, save_weights
     from .training import DistillationLoss, param_groups
     from .weights import LoadReport, WeightsError
 
@@ -52,27 +52,34 @@ __all__ = [
     "export",
     "from_pretrained",
     "get_config",
+    "inspect",
     "list_models",
     "load_weights",
     "param_groups",
     "predict",
     "save_weights",
+    "summary",
     "tune_cpu",
 ]
 
-# Imported when first asked for (PEP 562): weights, hubs and training are many modules
+# Imported when first asked for (PEP 562): these are many modules
 _LAZY = {
+    "Count": "analysis",
     "DistillationLoss": "training",
     "DownloadError": "hub",
     "LoadReport": "weights",
     "Predictor": "deploy",
     "WeightsError": "checkpoint",
+    "attention_maps": "analysis",
+    "count": "analysis",
     "create_model": "pretrained",
     "export": "deploy",
     "from_pretrained": "pretrained",
+    "inspect": "pretrained",
     "load_weights": "pretrained",
     "param_groups": "training",
     "save_weights": "pretrained",
+    "summary": "analysis",
 }
 
 

@@ -22,6 +22,7 @@ from .weights.arrays import Arrays
 from .weights.config_files import own_config, understand_config
 from .weights.dialects import SourceConfig
 from .weights.export import FORMATS, Export, export_weights
+from .weights.inspection import Inspection, inspect_opened
 from .weights.load import LoadOptions, Opened, load_opened, source_config
 from .weights.report import LoadReport
 
@@ -140,6 +141,16 @@ def create_model(
     if model.labels is None and "head.weight" in model.load_report.loaded:
         model.labels = class_names(model.config.num_classes)
     return model
+
+
+def inspect(source: Any, *, dialect: str = "auto", part: str | None = None) -> Inspection:
+    """What a source of weights is and would load as: format, wrapper, parts, dialect, architecture, and what would be
+    left out or assumed. No model is built and no tensor is read.
+
+    source, dialect, part: as in `load_weights`. Raises WeightsError for a file that holds no weights,
+    FileNotFoundError, and DownloadError.
+    """
+    return inspect_opened(open_source(source, part), LoadOptions(dialect))
 
 
 def save_weights(model: VisionTransformer, path: str | os.PathLike[str], *, format: str | None = None) -> None:

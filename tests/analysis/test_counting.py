@@ -68,3 +68,9 @@ def test_a_count_reads_as_a_sentence():
 def test_what_is_no_model_is_refused(model):
     with refused(TypeError, "VisionTransformer", type(model).__name__):
         vitlib.count(model)
+
+
+def test_a_layer_before_both_heads_of_a_deit_is_counted_for_each():
+    width = 9
+    expected = by_hand(patches=16, prefix=2, heads=0) + 2 * 48 * width + 2 * width * 7
+    assert vitlib.count(vitlib.DeiT(**TINY, pre_logits=width)).macs == expected

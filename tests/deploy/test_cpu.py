@@ -131,7 +131,7 @@ def test_memory_that_cannot_be_kept_is_said(monkeypatch):
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True, math.nan])
 def test_threads_that_are_no_positive_int_are_refused(threads):
-    with refused(ValueError, f"threads={threads!r}", "positive int", "usable cores"):
+    with refused(ValueError, f"threads={threads!r}", "whole number of at least 1"):
         vitlib.tune_cpu(threads)
 
 

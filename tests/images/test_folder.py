@@ -1,5 +1,7 @@
 import gc
 import os
+import shutil
+import warnings
 
 import numpy as np
 import paddle
@@ -231,7 +233,7 @@ def test_bad_folders_are_refused(folder, tmp_path):
         ImageFolder(folder / "dog")
     (folder / "eel/deep").mkdir(parents=True)
     (folder / "eel/deep/x.mp4").write_text("")
-    with refused(ValueError, "'eel'", "'x.mp4'", ".jpg"):
+    with refused(ValueError, "'eel'", "1 file passed over: 1 .mp4", ".jpg"):
         ImageFolder(folder)
     with refused(ValueError, "no subfolders"):
         ImageFolder(folder / "eel/deep")
@@ -243,6 +245,94 @@ def test_classes_must_be_those_of_the_folder(folder):
         ImageFolder(folder, classes=["cat", "eel"])
     with refused(ValueError, "'cat' more than once"):
         ImageFolder(folder, classes=["cat", "cat", "dog"])
+
+
+def test_folders_of_operating_systems_are_passed_over(folder):
+    for name in ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "cat/@eaDir", "dog/__MACOSX"):
+        (folder / name).mkdir()
+        shutil.copy(folder / "dog/0.png", folder / name / "x.png")
+    dataset = ImageFolder(folder)
+    assert dataset.classes == ["cat", "dog"]
+    assert (len(dataset), dataset.ignored) == (4, [])
+
+
+def test_names_are_the_same_whether_their_letters_are_composed_or_not(tmp_path):
+    composed, decomposed = "\u00c9clair", "E\u0301clair"
+    for part, names in (("train", [decomposed, "Zander"]), ("mixed", [composed, decomposed, "Zander"])):
+        for name in names:
+            (tmp_path / part / name).mkdir(parents=True)
+            Image.new("RGB", (4, 4)).save(tmp_path / part / name / f"{len(name)}.png")
+    train = ImageFolder(tmp_path / "train")
+    assert train.classes == ["Zander", composed]
+    mixed = ImageFolder(tmp_path / "mixed", classes=train.classes)
+    assert mixed.labels.tolist() == [0, 1, 1]
+    assert all(sample.image is not None for sample in mixed)
+    assert ImageFolder(tmp_path / "mixed", classes=["Zander", decomposed]).labels.tolist() == [0, 1, 1]
+    assert ImageFolder(tmp_path / "mixed").labels.tolist() == [0, 1, 1]
+
+
+def test_a_class_without_images_keeps_its_label_where_that_is_allowed(folder):
+    (folder / "eel").mkdir()
+    with refused(ValueError, "'eel' has no images", "allow_empty"):
+        ImageFolder(folder)
+    assert ImageFolder(folder, allow_empty=True).classes == ["cat", "dog", "eel"]
+    with refused(ValueError, "lacks 'ant'", "allow_empty"):
+        ImageFolder(folder, classes=["ant", "cat", "dog", "eel"])
+    dataset = ImageFolder(folder, classes=["ant", "eel", "cat", "dog"], allow_empty=True)
+    assert dataset.labels.tolist() == [2, 2, 2, 3]
+    assert dataset.classes == ["ant", "eel", "cat", "dog"]
+    with refused(ValueError, "has 'cat' besides"):
+        ImageFolder(folder, classes=["ant", "dog", "eel"], allow_empty=True)
+    for name in ("a/1.txt", "b/2.txt"):
+        (folder / "none" / name).parent.mkdir(parents=True)
+        (folder / "none" / name).write_text("")
+    with refused(ValueError, "has no images", "2 .txt"):
+        ImageFolder(folder / "none", allow_empty=True)
+
+
+def test_images_of_other_kinds_are_counted_by_their_ending_and_taken_where_asked_for(folder):
+    image = Image.new("RGB", (4, 4))
+    for number in range(8):
+        for ending, kind in ((".GIF", "GIF"), (".jfif", "JPEG"), (".avif", "PNG"), (".heic", "PNG")):
+            image.save(folder / "dog" / f"{number}{ending}", kind)
+    (folder / "cat" / "list.txt").write_text("")
+    counted = (
+        r"33 files passed over: 8 \.avif, 8 \.gif, 8 \.heic, 8 \.jfif, 1 \.txt; extensions .*pip install pillow-heif"
+    )
+    with pytest.warns(UserWarning, match=counted):
+        dataset = ImageFolder(folder)
+    assert (len(dataset), len(dataset.ignored)) == (4, 33)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dataset = ImageFolder(folder, extensions=(".png", "JPG", "gif", ".jfif", ".avif", ".heic"))
+    assert (len(dataset), len(dataset.ignored)) == (36, 1)
+    assert all(sample.image is not None for sample in dataset)
+    for extensions in (".png", [], [1]):
+        with refused(ValueError, f"extensions={extensions!r}", "('.jpg', '.png')"):
+            ImageFolder(folder, extensions=extensions)
+
+
+def test_a_share_of_each_class_is_set_apart_by_a_seed(tmp_path):
+    for name, count in (("ant", 10), ("bee", 4), ("cat", 1)):
+        (tmp_path / name).mkdir()
+        for number in range(count):
+            Image.new("RGB", (4, 4)).save(tmp_path / name / f"{number}.png")
+    dataset = ImageFolder(tmp_path, noisy)
+    rest, part = dataset.split(0.2)
+    assert np.bincount(part.labels, minlength=3).tolist() == [2, 1, 0]  # 0.8 images are one, and one of one is kept
+    assert sorted(rest.samples + part.samples) == dataset.samples
+    assert rest.classes == part.classes == dataset.classes
+    assert [rest.samples[i][1] for i in range(len(rest))] == rest.labels.tolist()
+    assert len(dataset) == 15
+    assert dataset.split(0.2)[1].samples == part.samples != dataset.split(0.2, seed=1)[1].samples
+    assert np.bincount(dataset.split(0.99)[0].labels).tolist() == [1, 1, 1]
+    for share in (0, 1, float("nan")):
+        with refused(ValueError, f"share={share}", "(0, 1)"):
+            dataset.split(share)
+    for name in ("ant", "bee"):
+        shutil.rmtree(tmp_path / name)
+    with refused(ValueError, "no class with two images"):
+        ImageFolder(tmp_path).split(0.5)
 
 
 def test_arguments_that_cannot_work_are_refused(folder):

@@ -1,4 +1,4 @@
-"""The linear layer and the swap of axes give what Paddle's own give, and their gradients, however they are called."""
+"""The linear layer and the swap of axes have the outputs and gradients of Paddle's own, however they are called."""
 
 import numpy as np
 import paddle
@@ -57,7 +57,7 @@ def test_output_and_gradients_are_paddles(dtype, tolerance, shape):
     ("trained", "frozen"),
     [(True, ["weight"]), (True, ["bias"]), (True, ["weight", "bias"]), (False, ["weight"]), (False, ["bias"])],
 )
-def test_what_is_frozen_gets_no_gradient_and_the_rest_the_same(trained, frozen):
+def test_frozen_parameters_get_no_gradient_and_the_others_the_same(trained, frozen):
     ours, theirs = pair(frozen=frozen)
     values = random(2, 3, 6)
     assert_same(run(ours, values, trained), run(theirs, values, trained), 1e-12)

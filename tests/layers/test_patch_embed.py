@@ -127,6 +127,12 @@ def test_a_dynamic_size_still_has_to_hold_whole_patches(images, height, width, w
         embed(images(height, width))
 
 
+def test_padding_makes_no_patch_of_an_image_without_pixels():
+    embed = vitlib.PatchEmbed(16, 4, 3, 10, dynamic_img_size=True, dynamic_img_pad=True)
+    with refused(ValueError, "0 x 16", "smaller than one patch", "height"):
+        embed(paddle.zeros([1, 3, 0, 16]))
+
+
 @pytest.mark.parametrize(
     ("size", "patch", "words"),
     [

@@ -1,5 +1,7 @@
 """The parts of a data set: what each of them is read with, and what is refused."""
 
+import shutil
+
 import numpy as np
 import paddle
 import pytest
@@ -44,6 +46,63 @@ def test_images_without_transforms_are_refused(root, tiny):
     for use in (data.batches, lambda: data.evaluate(tiny())):
         with refused(RuntimeError, "prepare"):
             use()
+
+
+def test_a_folder_named_val_is_that_of_validation(tmp_path):
+    draw_folder(tmp_path, train=2, validation=1)
+    (tmp_path / "validation").rename(tmp_path / "val")
+    data = ImageData(tmp_path, batch_size=2)
+    assert data.parts["validation"].root == str(tmp_path / "val")
+    assert (len(data.train), data.notes) == (6, [])
+    (tmp_path / "validation").mkdir()
+    with refused(ValueError, "both validation/ and val/"):
+        ImageData(tmp_path, batch_size=2)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_without_a_folder_for_validation_a_share_is_set_apart_and_told(tmp_path, flat):
+    draw_folder(tmp_path, train=10, validation=0)
+    folder = tmp_path / "train" if flat else tmp_path
+    data = ImageData(folder, batch_size=2)
+    assert data.classes == CLASSES
+    assert (len(data.train), len(data.parts["validation"])) == (27, 3)
+    assert data.notes == [
+        "there is no folder for validation, so 3 of 30 training images are set apart for it (10 % of each class, "
+        "always the same ones)"
+    ]
+    other = ImageData(folder, batch_size=2, seed=5, validation_share=0.4)
+    assert (len(other.train), len(other.parts["validation"])) == (18, 12)
+    assert not {*other.train.samples} & {*other.parts["validation"].samples}
+    again = ImageData(folder, batch_size=2, seed=6, validation_share=0.4)
+    assert again.parts["validation"].samples == other.parts["validation"].samples
+    with refused(ValueError, "share=1.5", "(0, 1)"):
+        ImageData(folder, batch_size=2, validation_share=1.5)
+
+
+def test_a_validation_share_beside_a_folder_is_refused(root):
+    with refused(ValueError, "validation share", "validation/"):
+        ImageData(root, batch_size=2, validation_share=0.2)
+
+
+def test_a_class_that_a_part_lacks_keeps_its_label_and_is_told(tmp_path, tiny):
+    draw_folder(tmp_path, train=2, validation=2)
+    shutil.rmtree(tmp_path / "validation" / "square")
+    data = ImageData(tmp_path, batch_size=2)
+    assert data.notes == ["validation/ has no images of 'square'"]
+    model = tiny(num_classes=3)
+    data.prepare(TrainTransform.from_preprocess(model.preprocess), model.preprocess)
+    assert data.evaluate(model).labels.tolist() == [0, 0, 2, 2]
+
+
+def test_too_few_images_or_classes_are_told(tmp_path):
+    draw_folder(tmp_path, train=2, validation=1)
+    with refused(ValueError, "6 training images", "a batch of 7"):
+        ImageData(tmp_path, batch_size=7)
+    for name in CLASSES[1:]:
+        for part in ("train", "validation"):
+            shutil.rmtree(tmp_path / part / name)
+    with refused(ValueError, "one class, 'circle'", "two or more"):
+        ImageData(tmp_path, batch_size=1)
 
 
 def test_the_parts_must_have_the_classes_of_train(root, tmp_path):

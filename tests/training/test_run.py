@@ -1,6 +1,8 @@
 """A run and its folder, with batches that are made here."""
 
 import json
+import os
+import signal
 
 import numpy as np
 import paddle
@@ -10,9 +12,11 @@ from conftest import refused
 import vitlib
 from vitlib.training import (
     CheckpointError,
+    Checkpoints,
     EpochSampler,
     Evaluation,
     ExponentialMovingAverage,
+    Interruption,
     Run,
     RunLog,
     SoftTargetCrossEntropy,
@@ -262,6 +266,65 @@ def test_each_epoch_is_told_with_losses_and_accuracies_of_training_and_validatio
             f"epoch {number} of 3: train loss {row['train_loss']:.3f}, accuracy {row['train_accuracy']:.1f} %; "
             f"validation loss {loss:.3f}, accuracy {accuracy} %; test loss 0.500, accuracy 100.0 %{best}"
         )
+
+
+class Interrupted:
+    """A run of two epochs of 3 steps, with a signal at a moment: after step 1 to 6, or in evaluation 1 or 2."""
+
+    def __init__(self, directory, moment=None, number=signal.SIGINT, accumulate=1):
+        self.run, self.moment, self.number = Run(directory, {"lr": 0.001}, CLASSES), moment, number
+        step, sampler, self.evaluations = make_step(), EpochSampler(6, 2), 0
+        step.accumulate = accumulate
+        self.run.start(step, sampler, epochs=2)
+        with self.run.interruptible():
+            while self.run.training:
+                for images, labels, _, _ in self.run.batches(batches(sampler)):
+                    self.run.log.step(step(images, labels), 1, len(labels))
+                    self.at(("step", sampler.epoch * 3 + sampler.batch + 1))
+                self.run.end_epoch(self.evaluate)
+
+    def evaluate(self):
+        self.evaluations += 1
+        self.at(("evaluation", len(self.run.log.rows) + 1))
+        return {"validation": found()}
+
+    def at(self, moment):
+        if moment == self.moment:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize(
+    ("moment", "steps"),
+    [(("step", 2), 2), (("step", 3), 3), (("step", 6), 6), (("evaluation", 1), 3), (("evaluation", 2), 6)],
+)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_is_saved_and_ends_with_the_bits_of_one_left_alone(tmp_path, moment, steps, number):
+    alone = Interrupted(tmp_path / "alone").run
+    with pytest.raises(Interruption) as caught:
+        Interrupted(tmp_path / "run", moment, number)
+    assert caught.value.signal == number
+    assert Checkpoints(tmp_path / "run" / "checkpoints").steps()[-1] == steps
+    again = Interrupted(tmp_path / "run").run
+    assert same(weights(alone), weights(again))
+    assert [row["train_loss"] for row in again.log.rows] == [row["train_loss"] for row in alone.log.rows]
+    assert [row["epoch"] for row in again.log.rows] == [1, 2]
+
+
+def test_an_interruption_waits_for_the_step_of_an_accumulation(tmp_path):
+    with pytest.raises(Interruption):
+        Interrupted(tmp_path, ("step", 1), accumulate=2)
+    assert Checkpoints(tmp_path / "checkpoints").steps() == [1]
+    again = Run(tmp_path, {"lr": 0.001}, CLASSES)
+    again.start(make_step(), EpochSampler(6, 2), epochs=2)
+    assert (again.step.num_steps, again.sampler.batch) == (1, 2)
+
+
+def test_an_interrupted_evaluation_is_done_again_and_no_step_is(tmp_path):
+    with pytest.raises(Interruption):
+        Interrupted(tmp_path, ("evaluation", 2))
+    again = Interrupted(tmp_path)
+    assert again.evaluations == 1
+    assert again.run.step.num_steps == 6
 
 
 def test_a_run_without_a_finished_epoch_has_no_best(tmp_path):

@@ -494,3 +494,61 @@ def refused_quickly(path, **options):
     assert time.process_time() - start < 2
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60_000, "KiB"
     return str(caught.value)
+
+
+# Several models, and models inside others
+
+
+def inside(prefix, state=STATE):
+    return {prefix + name: array for name, array in state.items()}
+
+
+@pytest.mark.parametrize("prefix", ["encoder.", "net.", "vit.", "feature_extractor.", "visual.trunk.", "1."])
+def test_a_model_under_any_one_prefix_is_found_and_the_report_says_where(prefix):
+    model = vitlib.from_pretrained(inside(prefix), num_heads=3)
+    np.testing.assert_array_equal(model.norm.weight.numpy(), STATE["norm.weight"])
+    assert prefix in model.load_report.wrapper
+
+
+def test_names_beside_a_model_under_a_prefix_are_named():
+    weights = {**inside("net."), "criterion.weight": np.ones(3, "float32"), "metric.total": np.ones(1, "float32")}
+    with pytest.raises(vitlib.WeightsError, match=r"criterion\.weight, metric\.total") as caught:
+        vitlib.from_pretrained(weights, num_heads=3)
+    assert 'allow="extra"' in str(caught.value)
+    report = vitlib.from_pretrained(weights, num_heads=3, allow="extra").load_report
+    assert set(report.left_out) == {"criterion.weight", "metric.total"}
+
+
+def test_of_several_models_in_one_table_the_caller_chooses():
+    shifted = {name: array + 1 for name, array in STATE.items()}
+    weights = {**inside("encoder."), **inside("momentum_encoder.", shifted)}
+    with pytest.raises(vitlib.WeightsError, match=r"encoder'.*'momentum_encoder'.*part='encoder'"):
+        vitlib.from_pretrained(weights, num_heads=3)
+    model = vitlib.from_pretrained(weights, num_heads=3, part="momentum_encoder")
+    np.testing.assert_array_equal(model.norm.weight.numpy(), shifted["norm.weight"])
+
+
+def test_lora_pairs_are_refused_with_the_way_to_merge_them():
+    weights = {**STATE, "blocks.0.attn.qkv.lora_A.default.weight": np.ones((4, 24), "float32")}
+    with pytest.raises(vitlib.WeightsError, match=r"LoRA.*merge_and_unload"):
+        vitlib.from_pretrained(weights, num_heads=3)
+
+
+def test_inspect_says_what_a_checkpoint_is_and_would_load_as():
+    found = vitlib.inspect(CHECKPOINTS / "facebook_deit3.pth")
+    assert (found.format, found.dialect, found.wrapper) == ("torch", "facebook", "model")
+    assert found.parameters == sum(
+        value.size for key, value in np.load(CHECKPOINTS / "expected.npz").items() if "facebook_deit3:weight" in key
+    )
+    assert "num_heads" in found.problem  # 24 wide: no published model
+    found = vitlib.inspect(CHECKPOINTS / "huggingface_vit")
+    assert (found.problem, found.dialect) == ("", "huggingface")
+    assert found.options["embed_dim"] == 24
+    assert "embed_dim=24" in str(found)
+    assert vitlib.inspect({"state_dict": STATE, "state_dict_ema": STATE}).others == ("state_dict_ema",)
+    assert "rotary" in vitlib.inspect(TIMM / "vit_base_patch16_rope_224").problem
+    stranger = vitlib.inspect({"conv1.weight": np.ones((3, 3), "float32")})
+    assert (stranger.dialect, stranger.tensors) == ("", 1)
+    assert "no Vision Transformer" in stranger.problem
+    with pytest.raises(vitlib.WeightsError):
+        vitlib.inspect(CHECKPOINTS / "huggingface_vit" / "config.json")

@@ -1,73 +1,69 @@
-"""Parameters and multiply-accumulate operations, read off the model itself."""
+"""Parameters and multiply-accumulate operations of a model."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import warnings
+from typing import Any, NamedTuple
 
-import numpy as np
-import paddle
-from paddle import nn
-
-from ..layers import MultiHeadAttention, PatchEmbed
-from ..layers.patch_embed import Size, grid_of, to_pair
-from ..models import VisionTransformer, build_model, get_config
+from ..layers.patch_embed import Size
+from ..models import VisionTransformer
+from .costs import LayerCost, layer_costs, resolved_model
 
 
-class Count(NamedTuple):
-    """parameters: all of them, trained or not; macs: multiply-accumulates for one image."""
-
+class _Figures(NamedTuple):
     parameters: int
     macs: int
 
+
+class Count(_Figures):
+    """The pair (parameters, macs).
+
+    parameters: all of them, trained or not.
+    macs: multiply-accumulates for one image.
+    uncounted: layers of kinds that are not known, as "name (class)"; macs is without theirs.
+    """
+
+    uncounted: tuple[str, ...]
+
+    def __new__(cls, parameters: int, macs: int, uncounted: tuple[str, ...] = ()) -> Any:
+        count = super().__new__(cls, parameters, macs)
+        count.uncounted = uncounted
+        return count
+
     def __str__(self) -> str:
-        return f"{self.parameters:,} parameters, {self.macs / 1e9:.3f} GMACs"
+        text = f"{self.parameters:,} parameters, {self.macs / 1e9:.3f} GMACs"
+        return f"{text} without those of {', '.join(self.uncounted)}" if self.uncounted else text
 
 
 def count(model_or_name: VisionTransformer | str, img_size: Size | None = None) -> Count:
     """Parameters, and multiply-accumulates of one image: the patch convolution, every linear layer and the two products
-    of attention (what timm and the papers count; biases, norms, softmax and additions are left out).
+    of attention (as timm and the papers count; biases, norms, softmax and additions are left out).
 
-    model_or_name: a model, filled or not, or a preset's name, for which nothing is allocated.
-    img_size: count MACs at this size, int or (height, width), instead of the model's own. Parameters stay those of the
-    model as it is.
+    Args:
+        model_or_name: a model, filled or not, or a preset's name, for which nothing is allocated.
+        img_size: count MACs at this size, int or (height, width), instead of the model's own. Parameters stay those of
+            the model as it is.
 
-    Linear layers inside the blocks are counted once a token, those outside once an image (once a token where the head
-    sees all tokens). Raises ValueError for an unknown preset and for a size that the patch does not divide.
+    Linear layers inside the blocks are counted once a token, those after pooling once an image. Layers of other kinds
+    (a convolution in a block, a layer with parameters of its own) are counted by their method macs(num_tokens), where
+    they have one; a UserWarning and `uncounted` name the others.
+
+    Raises ValueError for an unknown preset and for a size that the patch does not divide.
     """
-    if isinstance(model_or_name, str):
-        with paddle.LazyGuard():
-            model = build_model(get_config(model_or_name))
-    elif isinstance(model_or_name, VisionTransformer):
-        model = model_or_name
-    else:
-        raise TypeError(f"expected a VisionTransformer or a preset's name, found {type(model_or_name).__name__}")
-    embed = model.patch_embed
-    size = embed.img_size if img_size is None else to_pair(img_size, "img_size")
-    grid = grid_of(size, embed.patch_size, embed.dynamic_img_pad)
-    patches = grid[0] * grid[1]
-    tokens = patches + model.config.num_prefix_tokens
-    macs = sum(
-        _layer_macs(layer, patches, tokens if _sees_tokens(name, model) else 1)
-        for name, layer in model.named_sublayers()
-    )
-    return Count(parameters=sum(_size(p) for p in model.parameters()), macs=macs)
+    model = resolved_model(model_or_name)
+    rows = layer_costs(model, img_size)
+    found = total(rows)
+    if found.uncounted:
+        warnings.warn(
+            f"the multiply-accumulates of {', '.join(found.uncounted)} are not known and not counted; give the class a "
+            "method macs(num_tokens)",
+            UserWarning,
+            stacklevel=2,
+        )
+    return found
 
 
-def _sees_tokens(name: str, model: VisionTransformer) -> bool:
-    return name.startswith("blocks.") or model.config.global_pool == "none"
-
-
-def _layer_macs(layer: nn.Layer, patches: int, tokens: int) -> int:
-    if isinstance(layer, PatchEmbed):
-        if not isinstance(layer.proj, nn.Conv2D):
-            raise TypeError(f"expected a convolution as {type(layer).__name__}.proj, found {type(layer.proj).__name__}")
-        return patches * _size(layer.proj.weight)
-    if isinstance(layer, nn.Linear):
-        return tokens * _size(layer.weight)
-    if isinstance(layer, MultiHeadAttention):  # q·kᵀ and A·v
-        return 2 * tokens * tokens * layer.embed_dim
-    return 0
-
-
-def _size(parameter: paddle.Tensor) -> int:
-    return int(np.prod(parameter.shape))
+def total(rows: list[LayerCost]) -> Count:
+    """The sum of all layers."""
+    uncounted = tuple(f"{row.name or 'the model'} ({row.kind})" for row in rows if row.macs is None)
+    return Count(sum(row.parameters for row in rows), sum(row.macs or 0 for row in rows), uncounted)

@@ -1,4 +1,4 @@
-"""Running a model fast."""
+"""Fast inference."""
 
 import importlib
 from typing import TYPE_CHECKING, Any

@@ -1,8 +1,8 @@
-"""Making Paddle use the processor it runs on.
+"""Settings that make Paddle fast on a CPU.
 
-Paddle's matrix products on a CPU are Intel MKL's. As it comes, Paddle uses one thread, and MKL takes a slow path on
-processors that are not Intel's. Both can be set after `import paddle`: threads at any time, the path only until the
-first matrix product or convolution, when MKL looks at the processor once and for all.
+Paddle's matrix products on a CPU are Intel MKL's. By default Paddle uses one thread, and MKL takes a slow path on
+processors that are not Intel's. Both can be set after `import paddle`: threads at any time, the path only before the
+first matrix product or convolution, when MKL chooses its code for the rest of the process.
 """
 
 from __future__ import annotations
@@ -16,20 +16,22 @@ from pathlib import Path
 
 import paddle
 
+from ..images.checks import check_count
+
 _AMD = ("AuthenticAMD", "HygonGenuine")
-_AVX2_PATH = 5  # MKL's number for its AVX2 code
+_AVX2_PATH = 5  # MKL's number for its AVX2 path
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
 @dataclass(frozen=True)
 class CpuTuning:
-    """What `tune_cpu` did.
+    """The result of `tune_cpu`.
 
-    threads: how many threads matrix products use now.
-    processor: the maker's name as the processor tells it, such as "AuthenticAMD"; "" where it cannot be read.
-    fast_matmul: True when MKL's AVX2 path was chosen on an AMD processor, False when that was called for and failed
-        (`message` says why), None when there was nothing to choose.
-    message: all of it in a sentence.
+    threads: number of threads of matrix products.
+    processor: the vendor's name as the processor gives it, such as "AuthenticAMD"; "" where it cannot be read.
+    fast_matmul: True when MKL's AVX2 path was chosen on an AMD processor, False when that failed (`message` says why),
+        None on other processors.
+    message: a sentence with all of it.
     """
 
     threads: int
@@ -42,23 +44,22 @@ class CpuTuning:
 
 
 def tune_cpu(threads: int | None = None, *, keep_memory: bool = False) -> CpuTuning:
-    """Make Paddle use all cores this process may use (or `threads` of them), and MKL's fast float32 path on AMD.
+    """Use all cores that this process may use, and MKL's fast float32 path on AMD processors.
 
-    Call it first thing, before the first matrix product or convolution of the process; later, threads still change, but
-    the path does not, and a RuntimeWarning says so. On processors that are not AMD's (or Hygon's) it sets threads and
-    leaves the rest alone: the path is an AVX2 one and would slow an AVX-512 Intel. A value that the environment already
-    holds for MKL_DEBUG_CPU_TYPE is respected. Threads are those of the calling thread and of threads started after.
+    Call it right after the imports, before the first matrix product or convolution of the process. Later, threads still
+    change, but the path does not, and a RuntimeWarning says so. On processors of other vendors than AMD and Hygon the
+    path stays as it is, since it is an AVX2 path and would slow an AVX-512 Intel. If MKL_DEBUG_CPU_TYPE is set in the
+    environment, its value stays.
 
-    keep_memory: have the C library (glibc; elsewhere a RuntimeWarning) keep what Paddle frees for the
-        next operation, up to 32 MiB a piece, instead of giving it back to the system, which fills every new page with
-        zeros. Eager training and inference save most of that work and hold more memory; it stays so for the process.
+    Args:
+        threads: number of threads, of the calling thread and of threads started after; None for all usable cores.
+        keep_memory: have the C library (glibc; elsewhere a RuntimeWarning) keep memory that Paddle frees, up to 32 MiB
+            a piece, for the next operation. Otherwise it goes back to the system, which fills every new page with
+            zeros. Eager training and inference get faster and hold more memory, for the rest of the process.
 
     Raises ValueError when threads is not a positive int.
     """
-    if threads is None:
-        threads = usable_cores()
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-        raise ValueError(f"threads={threads!r}: expected a positive int, or None for all {usable_cores()} usable cores")
+    threads = usable_cores() if threads is None else check_count("threads", threads, 1)
     processor, flags = _processor()
     fast, note = None, "matrix products were left as they are"
     if processor in _AMD and "avx2" in flags:
@@ -78,7 +79,7 @@ def tune_cpu(threads: int | None = None, *, keep_memory: bool = False) -> CpuTun
 
 
 def usable_cores() -> int:
-    """Cores that this process may use: its affinity, and the quota of its container where there is one."""
+    """Cores that this process may use, by its affinity and by the CPU quota of its container."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _container_quota()
     return cores if quota is None else max(1, min(cores, math.floor(quota)))
@@ -90,7 +91,7 @@ def has_bfloat16() -> bool:
 
 
 def _container_quota() -> float | None:
-    """CPU time over period that Linux grants the container, in cores; None when there is no limit."""
+    """The container's CPU quota in cores; None without a limit."""
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
     except (OSError, ValueError):
@@ -108,7 +109,7 @@ def _container_quota() -> float | None:
 
 
 def _processor() -> tuple[str, set[str]]:
-    """The maker's name and the feature flags, as Linux tells them; empty elsewhere."""
+    """The vendor's name and the feature flags from Linux's /proc/cpuinfo; empty elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -118,7 +119,7 @@ def _processor() -> tuple[str, set[str]]:
 
 
 def _choose_fast_path() -> tuple[bool, str]:
-    """Ask MKL for its AVX2 code, and ask it back whether it listened."""
+    """Ask MKL for its AVX2 path, and check that it took it."""
     mkl = _paddle_library("libmklml_intel.so")
     if mkl is None or not hasattr(mkl, "mkl_serv_cpu_detect"):
         return False, "Paddle's MKL library was not found: matrix products keep the path that it chooses"
@@ -135,7 +136,7 @@ def _choose_fast_path() -> tuple[bool, str]:
 
 
 def _keep_freed_memory() -> bool:
-    """Whether glibc took the thresholds from which it hands freed memory back."""
+    """Raise the thresholds above which glibc returns freed memory to the system; False where that fails."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
@@ -145,7 +146,7 @@ def _keep_freed_memory() -> bool:
 
 
 def _paddle_library(name: str) -> ctypes.CDLL | None:
-    """A library that Paddle brought and has loaded."""
+    """A library that comes with Paddle and is loaded."""
     path = Path(paddle.__file__).parent / "libs" / name
     try:
         return ctypes.CDLL(str(path))

@@ -1,10 +1,12 @@
 """Images before a model sees them: reading, resizing, augmenting, mixing. Pillow and NumPy; stands alone."""
 
+from .class_folders import IMAGE_ENDINGS
 from .color_jitter import ColorJitter
 from .decode import ImageSource, decode
 from .erasing import RandomErasing
 from .errors import ImageError
-from .folder import ImageFolder, Sample, collate, load_batches
+from .folder import ImageFolder, Sample
+from .loader import collate, load_batches
 from .mixing import Mixup
 from .preprocess import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from .rand_augment import RandAugment, ThreeAugment
@@ -16,6 +18,7 @@ __all__ = [
     "CLIP_STD",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "IMAGE_ENDINGS",
     "ColorJitter",
     "ImageError",
     "ImageFolder",

@@ -1,24 +1,23 @@
-"""A folder of images, one subfolder per class -> numbered, augmented samples and the batches made of them."""
+"""A folder of images, one subfolder per class -> numbered, augmented samples."""
 
 from __future__ import annotations
 
 import copy
-import gc
 import operator
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeAlias
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from .checks import check_count
+from .checks import check_count, check_name, check_number
+from .class_folders import IMAGE_ENDINGS, check_extensions, class_name, find_class_folders, find_files, passed_over
 from .decode import decode
 from .errors import ImageError
 from .generator import as_generator
 from .preprocess import Preprocess
-
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # torchvision's
 
 
 class Sample(NamedTuple):
@@ -30,16 +29,12 @@ class Sample(NamedTuple):
     reason: str = ""
 
 
-# Images, labels, indices, unreadable: see `collate`; arrays there, tensors from a loader.
-Batch: TypeAlias = tuple[Any, Any, Any, list[str]]
-
-
 class ImageFolder:
     """The images under `root`/class/, at any depth, as a map-style dataset for `paddle.io.DataLoader`.
 
     Args:
-        root: the folder. Files and folders whose names begin with a dot are passed over; files of other kinds than
-            `IMAGE_ENDINGS` in the subfolders are passed over and listed in `.ignored`.
+        root: the folder. Files and folders whose names begin with a dot are passed over, and so are the folders that
+            operating systems leave behind (__MACOSX, @eaDir, ...).
         transform: for training, called as transform(image, rng) with a Pillow image (RGB) and a
             `numpy.random.Generator`; gives an array [C, H, W] float32.
         preprocess: for evaluation, instead of `transform`: a `Preprocess`. With neither, samples hold Pillow images.
@@ -48,7 +43,10 @@ class ImageFolder:
         on_unreadable: for files that cannot be read as an image: "skip" gives a `Sample` without image, which
             `collate` takes out of the batch and names there; "raise" raises ImageError.
         classes: the classes in the order of the labels, such as those of the training set; default: the names of the
-            subfolders, sorted.
+            subfolders, sorted. Names are compared in Unicode's composed form (NFC).
+        extensions: endings of the files to take, in upper or lower case; default: `IMAGE_ENDINGS`. Other files are
+            passed over and listed in `.ignored`, with a UserWarning where some of them look like images.
+        allow_empty: accept classes without images, and with `classes` those without a subfolder; they keep their label.
 
     Attributes: `classes`, a list of names; `samples`, a list of (path, label), sorted by class and path; `labels`,
     an int64 array [len]; `ignored`, a list of paths.
@@ -57,7 +55,7 @@ class ImageFolder:
     time, in every worker and epoch, by a generator that is seeded from NumPy's global random state.
 
     Raises FileNotFoundError or NotADirectoryError for a bad `root`, and OSError for a folder in it that cannot be
-    listed; ValueError when the folder has no subfolders, a subfolder has no images, images lie beside the
+    listed; ValueError when the folder has no subfolders or no images, a subfolder has no images, images lie beside the
     subfolders (their class would be unknown), or the subfolders are not the given `classes`; ValueError or TypeError
     for the other arguments.
     """
@@ -71,6 +69,8 @@ class ImageFolder:
         seed: int = 0,
         on_unreadable: str = "skip",
         classes: Sequence[str] | None = None,
+        extensions: Sequence[str] = IMAGE_ENDINGS,
+        allow_empty: bool = False,
     ) -> None:
         if transform is not None and preprocess is not None:
             raise ValueError("found both transform and preprocess; expected the first for training, the second else")
@@ -78,30 +78,33 @@ class ImageFolder:
             raise TypeError("transform is a Preprocess, which takes no random generator; give it as preprocess=")
         if preprocess is not None:
             _check_preprocess(preprocess)
-        if on_unreadable not in ("skip", "raise"):
-            raise ValueError(f'on_unreadable={on_unreadable!r}: expected "skip" or "raise"')
         self.root = os.fspath(root)
         self.transform = transform
         self.preprocess = preprocess
         self.seed = check_count("seed", seed)
-        self.on_unreadable = on_unreadable
-        found = _class_folders(self.root)
-        self.classes = found if classes is None else _check_classes(self.root, found, list(classes))
+        self.on_unreadable = check_name("on_unreadable", on_unreadable, ("skip", "raise"))
+        endings = check_extensions(extensions)
+        folders = find_class_folders(self.root, endings)
+        self.classes = list(folders) if classes is None else list(classes)
+        if classes is not None:
+            _check_classes(self.root, list(folders), self.classes, allow_empty)
         self.samples: list[tuple[str, int]] = []
         self.ignored: list[str] = []
         for label, name in enumerate(self.classes):
-            images, others = _files(os.path.join(self.root, name))
-            if not images:
-                hint = (
-                    f"; it holds {len(others)} other files, such as {os.path.basename(others[0])!r}" if others else ""
-                )
+            images, others = find_files(folders.get(class_name(name), []), endings)
+            if not images and not allow_empty:
                 raise ValueError(
                     f"class {name!r} has no images: no file below {os.path.join(self.root, name)!r} ends in one of "
-                    f"{', '.join(IMAGE_ENDINGS)}{hint}; add some or remove the folder"
+                    f"{', '.join(endings)}{passed_over(others, '; ')}; add some, remove the folder, or keep its label "
+                    "with allow_empty"
                 )
             self.samples += [(path, label) for path in images]
             self.ignored += others
+        if not self.samples:
+            raise ValueError(f"{self.root!r} has no images{passed_over(self.ignored, '; ')}")
         self.labels = np.array([label for _, label in self.samples], np.int64)
+        if sentence := passed_over(self.ignored, f"{self.root!r}: ", only_images=True):
+            warnings.warn(sentence, UserWarning, stacklevel=2)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -127,69 +130,27 @@ class ImageFolder:
             return Sample(self.transform(image, rng), label, index)
         return Sample(image, label, index)
 
+    def split(self, share: float, seed: int = 0) -> tuple[ImageFolder, ImageFolder]:
+        """(the rest, a share of the images of each class), drawn by the seed; both know all classes.
 
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Samples -> (images [B, C, H, W] float32, labels [B] int64, indices [B] int64, unreadable).
+        The share of a class is rounded, to at least one image and at most all but one; a class of one image stays in
+        the rest. Raises ValueError for a share outside (0, 1), and when no class has two images.
+        """
+        check_number("share", share, "(0, 1)")
+        rng, taken = np.random.default_rng(check_count("seed", seed)), np.zeros(len(self), bool)
+        for label in range(len(self.classes)):
+            members = np.flatnonzero(self.labels == label)
+            count = min(max(1, round(share * len(members))), len(members) - 1)
+            taken[rng.permutation(members)[: max(count, 0)]] = True
+        if not taken.any():
+            raise ValueError(f"{self.root!r} has no class with two images, so none can be set apart")
+        return self._only(~taken), self._only(taken)
 
-    The `collate_fn` for `paddle.io.DataLoader`, which makes tensors of the arrays and a list of the four. B counts the
-    readable samples only; `unreadable` has a sentence, which begins with the path, for each of the others. When nothing
-    could be read, images and labels are None (and indices those of the unreadable): `if images is None: continue`.
-
-    Raises ValueError for Pillow images, and when images are of different shapes, naming two of them.
-    """
-    readable = [sample for sample in samples if sample.image is not None]
-    unreadable = [sample.reason for sample in samples if sample.image is None]
-    if not readable:
-        # Paddle's loader takes a batch without arrays for the end of the epoch, and fails at one of empty arrays
-        return None, None, np.array([sample.index for sample in samples], np.int64), unreadable
-    if isinstance(readable[0].image, Image.Image):
-        raise ValueError(
-            f"sample {readable[0].index} is a Pillow image; expected an array [C, H, W]: give the ImageFolder a "
-            "transform or preprocess"
-        )
-    shape = np.shape(readable[0].image)
-    for sample in readable:
-        if np.shape(sample.image) != shape:
-            raise ValueError(
-                f"sample {sample.index} has the shape {list(np.shape(sample.image))} and sample {readable[0].index} "
-                f"{list(shape)}; a batch needs one shape: give a transform or preprocess with a fixed size"
-            )
-    images = np.stack([np.asarray(sample.image, np.float32) for sample in readable])
-    labels = np.array([sample.label for sample in readable], np.int64)
-    return images, labels, np.array([sample.index for sample in readable], np.int64), unreadable
-
-
-def load_batches(dataset: ImageFolder, sampler: Iterable[list[Any]], *, num_workers: int = 0) -> Iterator[Batch]:
-    """The batches of `collate` for each list of keys of `sampler`, such as an `EpochSampler`, with tensors for arrays.
-
-    With workers this is `paddle.io.DataLoader`. Without, the images are read in the calling thread: Paddle's loader
-    reads them in another, whose exceptions leave the caller waiting for ever (3.0.0 to 3.3.1).
-
-    Raises ImageError for an unreadable image when the dataset says on_unreadable="raise". Exceptions of a transform
-    come as they are without workers; with them Paddle writes them to stderr and raises SystemError.
-    """
-    quiet = copy.copy(dataset)  # Paddle makes an exception of a worker a SystemError about its queue
-    quiet.on_unreadable = "skip"
-    for images, labels, indices, unreadable in _load(quiet, sampler, num_workers):
-        if unreadable and dataset.on_unreadable == "raise":
-            raise ImageError(unreadable[0])
-        yield images, labels, indices, unreadable
-
-
-def _load(dataset: ImageFolder, sampler: Iterable[list[Any]], num_workers: int) -> Iterator[Batch]:
-    import paddle  # here, so that reading folders does without it
-
-    if num_workers:
-        # A worker forks, and where it happens to collect what is left of an earlier loader, whose threads it does not
-        # have, it waits for them for ever (Paddle 3.0)
-        gc.collect()
-        yield from paddle.io.DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=num_workers)
-        return
-    for keys in sampler:
-        images, labels, indices, unreadable = collate([dataset[key] for key in keys])
-        if images is not None:
-            images, labels = paddle.to_tensor(images), paddle.to_tensor(labels)
-        yield images, labels, paddle.to_tensor(indices), unreadable
+    def _only(self, chosen: np.ndarray) -> ImageFolder:
+        part = copy.copy(self)
+        part.samples = [sample for sample, wanted in zip(self.samples, chosen, strict=True) if wanted]
+        part.labels = self.labels[chosen]
+        return part
 
 
 def _check_preprocess(preprocess: Any) -> None:
@@ -201,61 +162,21 @@ def _check_preprocess(preprocess: Any) -> None:
         raise ValueError(f"the preprocess is for {preprocess.in_chans} channels, and image files have 1 or 3")
 
 
-def _class_folders(root: str) -> list[str]:
-    if not os.path.exists(root):
-        raise FileNotFoundError(f"{root!r} does not exist; expected a folder with one subfolder of images per class")
-    if not os.path.isdir(root):
-        raise NotADirectoryError(f"{root!r} is a file; expected a folder with one subfolder of images per class")
-    with os.scandir(root) as entries:
-        visible = [entry for entry in entries if not entry.name.startswith(".")]
-    folders = sorted(entry.name for entry in visible if entry.is_dir())
-    loose = sorted(entry.name for entry in visible if entry.name.lower().endswith(IMAGE_ENDINGS) and not entry.is_dir())
-    if loose:
-        raise ValueError(
-            f"{len(loose)} images, such as {loose[0]!r}, lie directly in {root!r}, where they belong to no class; "
-            f"move them into a subfolder named after their class, such as {os.path.join(root, 'cat')!r}"
-        )
-    if not folders:
-        raise ValueError(f"{root!r} has no subfolders; expected one subfolder of images per class")
-    return folders
-
-
-def _check_classes(root: str, found: list[str], classes: list[str]) -> list[str]:
-    repeated = sorted({name for name in classes if classes.count(name) > 1})
+def _check_classes(root: str, found: list[str], classes: list[str], allow_empty: bool) -> None:
+    wanted = [class_name(name) for name in classes]
+    repeated = sorted({name for name in wanted if wanted.count(name) > 1})
     if repeated:
         raise ValueError(f"classes names {_names(repeated)} more than once")
-    missing = [name for name in classes if name not in set(found)]
-    extra = [name for name in found if name not in set(classes)]
-    if missing or extra:
+    missing = [name for name in wanted if name not in set(found)]
+    extra = [name for name in found if name not in set(wanted)]
+    if extra or (missing and not allow_empty):
         parts = [f"lacks {_names(missing)}"] * bool(missing) + [f"has {_names(extra)} besides"] * bool(extra)
+        hint = "" if extra else "; allow_empty accepts classes without images"
         raise ValueError(
-            f"{root!r} {' and '.join(parts)}; expected one subfolder for each of the {len(classes)} given classes"
+            f"{root!r} {' and '.join(parts)}; expected one subfolder for each of the {len(classes)} given classes{hint}"
         )
-    return classes
 
 
 def _names(names: list[str]) -> str:
     shown = ", ".join(map(repr, names[:5]))
     return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
-
-
-def _refuse(error: OSError) -> None:
-    raise OSError(f"the folder {error.filename!r} cannot be listed ({error}); make it readable, or move it away")
-
-
-def _files(folder: str) -> tuple[list[str], list[str]]:
-    """(images, other files) at any depth, sorted by path; links are followed, and no folder is entered twice."""
-    images: list[str] = []
-    others: list[str] = []
-    entered = set()
-    for directory, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
-        real = os.path.realpath(directory)
-        if real in entered:
-            folders.clear()
-            continue
-        entered.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in names:
-            if not name.startswith("."):
-                (images if name.lower().endswith(IMAGE_ENDINGS) else others).append(os.path.join(directory, name))
-    return sorted(images), sorted(others)

@@ -32,7 +32,7 @@ def grid_of(img_size: tuple[int, int], patch_size: tuple[int, int], pad: bool = 
     Raises ValueError when the image holds no patch, or no whole number of patches and `pad` is off.
     """
     for side, patch, name in zip(img_size, patch_size, ("height", "width"), strict=True):
-        if (side < patch or side % patch) and not pad:
+        if side == 0 or (side % patch and not pad):
             fault = "is smaller than one patch" if side < patch else "does not divide into patches"
             raise ValueError(
                 f"an image of {by(img_size)} {fault} of {by(patch_size)}: its {name} {side} is not a multiple of "

@@ -18,8 +18,8 @@ import paddle.nn.functional as F
 class ResizeMethod:
     """How an output coordinate maps to the input, and with which kernel the input is read there.
 
-    kernel: "linear" or "cubic"; a: the cubic's parameter; antialias: widen the kernel by the shrink factor and drop
-    what lies outside (otherwise the border is repeated); align_corners: first and last pixel centres coincide
+    kernel: "linear" or "cubic"; a: the cubic's parameter; antialias: widen the kernel by the shrink factor and leave
+    out taps beyond the border (otherwise they repeat its value); align_corners: first and last pixel centres coincide
     (otherwise half-pixel centres); offset: added to the new size before the ratio is taken.
     """
 
@@ -91,8 +91,8 @@ def resample_positions(
 ) -> paddle.Tensor:
     """Resample a position table to another grid: [1, P + h·w, D] -> [1, P + h'·w', D].
 
-    The P prefix rows (class token and the like) stay as they are: P is what the table has beyond the old grid. Grids
-    are (rows, columns) and are compared as such: 14×14 and 7×28 hold as many patches and are still different.
+    The P rows beyond h·w are prefix tokens and stay as they are. Grids are (rows, columns) and are compared as such:
+    14×14 and 7×28 hold as many patches and are still different.
 
     Raises ValueError when the table is smaller than the old grid, or the method is unknown.
     """

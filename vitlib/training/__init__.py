@@ -20,6 +20,7 @@ from .distillation import DistillationLoss
 from .ema import ExponentialMovingAverage
 from .evaluate import Evaluation, evaluate
 from .image_data import ImageData
+from .interruption import Interruption
 from .loop import fit
 from .losses import BinaryCrossEntropy, SoftTargetCrossEntropy
 from .parallel import average_batch_norm
@@ -44,6 +45,7 @@ __all__ = [
     "Evaluation",
     "ExponentialMovingAverage",
     "ImageData",
+    "Interruption",
     "RememberedTeacher",
     "Run",
     "RunLog",

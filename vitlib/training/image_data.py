@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +12,37 @@ import paddle
 from paddle import nn
 from PIL import Image
 
-from ..images import ImageFolder, Mixup, Preprocess, load_batches
+from ..images import IMAGE_ENDINGS, ImageFolder, Mixup, Preprocess, load_batches
 from ..images.checks import check_count
 from .evaluate import Evaluation, evaluate
 from .parallel import average_batch_norm
 from .sampler import EpochSampler
 
+_NAMES = {"validation": ("validation", "val")}
+
 
 class ImageData:
-    """`root`/train/CLASS/*.jpg and the same in other parts, each an `ImageFolder`, opened and compared at once.
+    """The images of a data set, to train on and to evaluate on, each part an `ImageFolder`.
 
     Args:
-        root: the folder that holds the parts.
-        parts: those to evaluate on, beside train/.
+        root: a folder with train/CLASS/*.jpg, validation/CLASS/*.jpg (or val/) and others such as test/; or one with
+            CLASS/*.jpg alone, which is taken as train/.
+        parts: those to evaluate on.
         batch_size: per process.
         seed, repeats: of the order of training, see `EpochSampler`.
         num_workers: processes that read images.
         on_unreadable: "skip" or "raise", see `ImageFolder`.
+        extensions: endings of the files to take, see `ImageFolder`.
+        validation_share: share of the training images of each class, in (0, 1), that is set apart for validation where
+            there is no folder for it: always the same images, whatever the seed. None: 0.1, where it is needed.
 
-    `classes` are those of train/, and `sampler` is its order. Give the transforms by `prepare`, when there is a model,
+    `classes` are those of train/, and `sampler` is its order. `notes` says in sentences what was assumed: a share that
+    was set apart, classes of which a part has no images. Give the transforms by `prepare`, when there is a model,
     before the first batch. Under `paddle.distributed` every process makes one and reads its share.
 
     Raises, for any of the parts, what `ImageFolder` raises: FileNotFoundError for a missing one, ValueError for a class
-    without images and for other classes than those of train/. Raises ValueError for less images than a batch.
+    of train/ without images and for other classes than those of train/. Raises ValueError for less than two classes,
+    less images than a batch, two folders for validation, and a validation_share beside a folder.
     """
 
     def __init__(
@@ -47,20 +55,52 @@ class ImageData:
         repeats: int = 1,
         num_workers: int = 0,
         on_unreadable: str = "skip",
+        extensions: Sequence[str] = IMAGE_ENDINGS,
+        validation_share: float | None = None,
     ) -> None:
         root = Path(root)
-        self.train = ImageFolder(root / "train", seed=seed, on_unreadable=on_unreadable)
+        self.notes: list[str] = []
+        options = {"on_unreadable": on_unreadable, "extensions": extensions}
+        self.train = ImageFolder(_train_folder(root), seed=seed, **options)
         self.classes = self.train.classes
-        self.parts = {
-            part: ImageFolder(root / part, classes=self.classes, on_unreadable=on_unreadable) for part in parts
-        }
+        if len(self.classes) < 2:
+            raise ValueError(f"{self.train.root!r} has one class, {self.classes[0]!r}; expected two or more")
+        self.parts: dict[str, ImageFolder] = {}
+        for part in parts:
+            folders = [root / name for name in _NAMES.get(part, (part,)) if (root / name).is_dir()]
+            if len(folders) > 1:
+                raise ValueError(f"{root} has both {folders[0].name}/ and {folders[1].name}/; expected one of them")
+            if part == "validation" and not folders:
+                self.parts[part] = self._set_apart(0.1 if validation_share is None else validation_share)
+                continue
+            if part == "validation" and validation_share is not None:
+                raise ValueError(f"a validation share was given, and {root} has {folders[0].name}/; leave one out")
+            folder = folders[0] if folders else root / part
+            self.parts[part] = ImageFolder(folder, classes=self.classes, allow_empty=True, **options)
+            absent = [name for label, name in enumerate(self.classes) if label not in self.parts[part].labels]
+            if absent:
+                self.notes.append(f"{folder.name}/ has no images of {', '.join(map(repr, absent))}")
         self.batch_size = batch_size
         self.seed = seed
         self.num_workers = num_workers
         self.mixup: Mixup | None = None
-        self._share = {"rank": paddle.distributed.get_rank(), "world_size": paddle.distributed.get_world_size()}
-        self.sampler = EpochSampler(len(self.train), batch_size, seed=seed, repeats=repeats, **self._share)
         self._prepared = False
+        self._share = {"rank": paddle.distributed.get_rank(), "world_size": paddle.distributed.get_world_size()}
+        together = check_count("batch_size", batch_size, 1) * self._share["world_size"]
+        if len(self.train) < together:
+            raise ValueError(
+                f"{len(self.train)} training images do not fill a batch of {together}; take smaller batches"
+            )
+        self.sampler = EpochSampler(len(self.train), batch_size, seed=seed, repeats=repeats, **self._share)
+
+    def _set_apart(self, share: float) -> ImageFolder:
+        images = len(self.train)
+        self.train, validation = self.train.split(share)
+        self.notes.append(
+            f"there is no folder for validation, so {len(validation)} of {images} training images are set apart for it "
+            f"({100 * share:g} % of each class, always the same ones)"
+        )
+        return validation
 
     def prepare(
         self,
@@ -80,8 +120,8 @@ class ImageData:
         steps = len(self.sampler) // check_count("accumulate", accumulate, 1)
         if not steps:
             raise ValueError(
-                f"an epoch has {len(self.sampler)} batches, too few to accumulate {accumulate} for one step; take a "
-                "smaller batch_size, or accumulate less"
+                f"an epoch has {len(self.sampler)} batches, too few to accumulate {accumulate} for one step; take "
+                "smaller batches, or accumulate less"
             )
         return steps
 
@@ -115,3 +155,9 @@ class ImageData:
     def _check_prepared(self) -> None:
         if not self._prepared:
             raise RuntimeError("the images have no transforms yet; call prepare(transform, model.preprocess) first")
+
+
+def _train_folder(root: Path) -> Path:
+    """A folder with another part and without train/ is an incomplete data set; one without any part has the classes."""
+    has_parts = any((root / part).is_dir() for part in ("train", "validation", "val", "test"))
+    return root / "train" if has_parts else root

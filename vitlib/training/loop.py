@@ -32,17 +32,19 @@ def fit(
         teacher: images [B, C, H, W], as they are trained on -> logits [B, classes]: a `Teacher`, for one.
 
     In the end the model has the weights of the best epoch. Gives their evaluation on every part.
-    Raises what `Run.start`, `TrainingStep` and the loading of images raise.
+    Raises what `Run.start`, `TrainingStep` and the loading of images raise, and on Ctrl-C and SIGTERM `Interruption`, a
+    KeyboardInterrupt, when the run could be saved, see `Run.interruptible`.
     """
     model, first = unwrapped(step.model), next(iter(data.parts))
     run.start(step, data.sampler, epochs=epochs)
-    while run.training:
-        for images, labels, _, _ in run.batches(data.batches()):
-            images, targets = data.mix(images, labels)
-            loss = step(images, targets, *([] if teacher is None else [teacher(images)]))
-            right = int((final_logits(step.outputs).argmax(-1) == labels).sum())
-            run.log.step(loss, right, len(labels))
-        run.end_epoch(lambda: {first: data.evaluate(model, first)})
+    with run.interruptible():
+        while run.training:
+            for images, labels, _, _ in run.batches(data.batches()):
+                images, targets = data.mix(images, labels)
+                loss = step(images, targets, *([] if teacher is None else [teacher(images)]))
+                right = int((final_logits(step.outputs).argmax(-1) == labels).sum())
+                run.log.step(loss, right, len(labels))
+            run.end_epoch(lambda: {first: data.evaluate(model, first)})
     run.load_best()
     evaluations = {part: data.evaluate(model, part) for part in data.parts}
     for found in evaluations.values():

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from ..images import ImageError
 from ..models import VisionTransformer, ViTConfig
 from .checkpoints import Checkpoints
 from .evaluate import Evaluation
+from .interruption import Interruption, Interrupts
 from .parallel import broadcast, sum_over_processes, unwrapped
 from .random_states import random_states, set_random_states
 from .run_log import RunLog
@@ -52,6 +53,9 @@ class Run:
 
     Under `paddle.distributed` every process makes one, and only rank 0 writes.
 
+    Within `interruptible()` Ctrl-C and SIGTERM save before they end the run, where a step or an evaluation leaves them
+    the chance within two seconds.
+
     `config` is None in a new run. In a run that goes on it is the `ViTConfig` of its model, if it has one: the
     checkpoint fills a model of that config, so the weights that the run began with are not needed again.
 
@@ -73,6 +77,7 @@ class Run:
         self.save_every = save_every
         self.rank = paddle.distributed.get_rank()
         self.config: ViTConfig | None = None
+        self._interrupts = Interrupts()
         self._record = json.loads(json.dumps(dict(arguments), default=str))
         self.checkpoints = Checkpoints(self.directory / "checkpoints", rank=self.rank)
         if self.checkpoints.steps():  # without them there is nothing that other arguments would spoil
@@ -132,19 +137,37 @@ class Run:
         self.log.set_state_dict(extra["log"])
         self._spent, self.best = extra["seconds"], extra["best"]
         if self.rank == 0:
-            where = f"in epoch {self.sampler.epoch + 1} of {self.num_epochs}"
+            where = f"in epoch {len(self.log.rows) + 1} of {self.num_epochs}"
             where = where if self.training else "with no epoch left to do"
             self.log.message(f"going on after {self.step.num_steps} steps, {where}")
 
     @property
     def training(self) -> bool:
-        """Whether there is an epoch to do."""
-        return self.sampler.epoch < self.num_epochs
+        """Whether there is an epoch to do, or to evaluate."""
+        return len(self.log.rows) < self.num_epochs
 
     @property
     def seconds(self) -> float:
         """Spent on this run, in all its processes one after the other."""
         return self._spent + time.perf_counter() - self._started
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Save the run when Ctrl-C or SIGTERM ends the block, if they can be held back until it is whole.
+
+        Raises `Interruption`, a KeyboardInterrupt, after the run was saved, and KeyboardInterrupt where it was not: no
+        step or evaluation batch was done within two seconds, or the signal came twice. With several processes, which
+        would have to agree, nothing is held back.
+        """
+        if paddle.distributed.get_world_size() > 1:
+            yield
+            return
+        try:
+            with self._interrupts.held():
+                yield
+        except Interruption:
+            self._save()
+            raise
 
     def batches(self, batches: Iterable[Any]) -> Iterator[Any]:
         """The rest of an epoch: passes batches on, counts each when its step is done, and keeps checkpoints.
@@ -154,6 +177,8 @@ class Run:
         wait for its gradient, raises ImageError.
         """
         epoch = self.sampler.epoch
+        if epoch > len(self.log.rows):  # an interruption left an epoch without its evaluation
+            return
         self.log.restart_clock()
         for batch in batches:
             self.log.unreadable(batch[3])
@@ -165,9 +190,10 @@ class Run:
                     "mend them, and go on with the same command"
                 )
             self.sampler.advance()
-            late = time.perf_counter() - self._saved > self.save_every
-            if late and self.sampler.epoch == epoch and not self.step.pending:
-                self._save()
+            if not self.step.pending:
+                self._interrupts.check()
+                if self.sampler.epoch == epoch and time.perf_counter() - self._saved > self.save_every:
+                    self._save()
 
     def end_epoch(self, evaluate: Callable[[], Mapping[str, Evaluation]]) -> None:
         """Evaluate, log and save; keep the weights if they are the best so far.
@@ -178,7 +204,8 @@ class Run:
         """
         self.step.drop_pending()  # of an accumulation that the epoch's end cut off
         with self.step.averaged():
-            evaluations = evaluate()
+            with self._interrupts.at_once():
+                evaluations = evaluate()
             best = self._keep_best(next(iter(evaluations.values()), None))
         columns = {}
         for part, found in evaluations.items():

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from ..checkpoint.errors import WeightsError, quoted
-from .dialects import NAMES, Dialect, recognise
+from ..checkpoint.errors import WeightsError, listed, quoted
+from .dialects import NAMES, SIGNATURES, Dialect, recognise
 from .layouts import heads_in_shape, shape_in_vitlib, to_vitlib
 
 MAX_BLOCKS = 1000
+_LORA = re.compile(r"(^|\.)lora_[AB](\.|$)")
 
 
 class Tensors(Protocol):
@@ -60,12 +62,13 @@ class Entry:
 class Canonical:
     """The content of a weight file under vitlib's names.
 
-    unexpected: names in the file that the dialect does not know.
+    unexpected: names in the file that the dialect does not know. prefix: before every name that it knows.
     """
 
     dialect: Dialect
     entries: dict[str, Entry]
     unexpected: tuple[str, ...]
+    prefix: str = ""
 
 
 def canonical(file: Tensors, dialect: str = "auto") -> Canonical:
@@ -74,19 +77,17 @@ def canonical(file: Tensors, dialect: str = "auto") -> Canonical:
     Raises WeightsError when the names are of no known dialect, or one parameter is spelled twice or incompletely.
     """
     names = list(file)
-    found = recognise(set(names), file.format, dialect)
-    if found is None:
-        sample = ", ".join(quoted(name) for name in names[:6])
-        whose = "of no Vision Transformer that is known" if dialect == "auto" else f"that are not those of {dialect!r}"
+    if any(_LORA.search(name) for name in names):
         raise WeightsError(
-            f"has names {whose} ({sample}{', ...' if len(names) > 6 else ''})",
-            way_out=f"The known ones are {', '.join(NAMES)}; rename the tensors to timm's names to load them",
+            "holds LoRA pairs (lora_A, lora_B) beside the weights that they change",
+            way_out="Merge them where the file was made (peft: model.merge_and_unload()), and save the result",
         )
+    found, prefix = _recognise_under_prefix(names, file.format, dialect)
     gathered: dict[str, dict[int, Part]] = {}
     counts: dict[str, int] = {}
     unexpected = []
-    for name, part in _single_blocks(file, names, found):
-        place = found.find(found.unprefixed(name))
+    for name, part in _single_blocks(file, names, found, prefix):
+        place = found.find(found.unprefixed(name.removeprefix(prefix))) if name.startswith(prefix) else None
         if place is None:
             unexpected.append(name)
             continue
@@ -101,17 +102,46 @@ def canonical(file: Tensors, dialect: str = "auto") -> Canonical:
             have = ", ".join(quoted(part.name) for part in pieces.values())
             raise WeightsError(f"holds only a part of {quoted(ours)}: {have}")
         entries[ours] = _entry(ours, found.layout, [pieces[index] for index in sorted(pieces)])
-    return Canonical(found, entries, tuple(unexpected))
+    return Canonical(found, entries, tuple(unexpected), prefix)
 
 
-def _single_blocks(file: Tensors, names: list[str], dialect: Dialect) -> Iterator[tuple[str, Part]]:
+def _recognise_under_prefix(names: list[str], format: str, wanted: str) -> tuple[Dialect, str]:
+    """The dialect of a file, and the prefix under which its names are; others may stand beside.
+
+    Raises WeightsError when there is none, and when several prefixes could be meant.
+    """
+    found = recognise(set(names), format, wanted)
+    if found is not None:
+        return found, ""
+    under: dict[str, Dialect] = {}
+    for prefix in sorted({name.removesuffix(end) for name in names for end in SIGNATURES if name.endswith(end)}):
+        inner = {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
+        if (dialect := recognise(inner, format, wanted)) is not None:
+            under[prefix] = dialect
+    if len(under) == 1:
+        prefix, found = next(iter(under.items()))
+        return found, prefix
+    if under:
+        parts = [prefix.rstrip("./") for prefix in under]
+        raise WeightsError(
+            f"holds the weights of {len(parts)} models, under {listed(parts)}",
+            way_out=f"Say which one, for instance part={quoted(parts[0])}",
+        )
+    whose = "of no Vision Transformer that is known" if wanted == "auto" else f"that are not those of {wanted!r}"
+    raise WeightsError(
+        f"has names {whose} ({listed(names, 6)})",
+        way_out=f"The known ones are {', '.join(NAMES)}; rename the tensors to timm's names to load them",
+    )
+
+
+def _single_blocks(file: Tensors, names: list[str], dialect: Dialect, prefix: str) -> Iterator[tuple[str, Part]]:
     """Every tensor, those that are stacked over the blocks as one part a block, under the names of single blocks."""
     for name in names:
         shape, _ = file.spec(name)
         if dialect.stacked and dialect.stacked[0] in name and shape:
             stacked, single = dialect.stacked
             first = name.replace(stacked, single.replace("{i}", "0"))
-            if dialect.find(dialect.unprefixed(first)) is not None:
+            if dialect.find(dialect.unprefixed(first.removeprefix(prefix))) is not None:
                 if not 0 < shape[0] <= MAX_BLOCKS or 0 in shape:
                     raise WeightsError(
                         f"stacks {shape[0]} blocks in {quoted(name)} of shape {list(shape)}, expected 1 to {MAX_BLOCKS}"

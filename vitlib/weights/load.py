@@ -168,7 +168,7 @@ def load_opened(
         source=file.path,
         format=file.format,
         dialect=weights.dialect.name,
-        wrapper=file.wrapper,
+        wrapper=" > ".join(part for part in (file.wrapper, weights.prefix) if part),
         assumed=(*assumed, *unnamed_numerics(model, weights, config), *preprocess_assumed),
         loaded=tuple(match.entries),
         resized=match.resized,

@@ -24,6 +24,7 @@ __all__ = [
     "HUGGINGFACE",
     "NAMES",
     "PADDLECLAS",
+    "SIGNATURES",
     "TIMM",
     "TORCHVISION",
     "Dialect",
@@ -45,6 +46,8 @@ DIALECTS: tuple[Dialect, ...] = (
     TIMM,
 )
 NAMES: tuple[str, ...] = tuple(dict.fromkeys(dialect.name for dialect in DIALECTS))
+# One name of each, by which a file is searched for a model under a prefix
+SIGNATURES: tuple[str, ...] = tuple(dict.fromkeys(dialect.signature[0] for dialect in DIALECTS))
 
 
 def recognise(names: Collection[str], format: str, wanted: str = "auto") -> Dialect | None:

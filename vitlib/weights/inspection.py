@@ -1,0 +1,82 @@
+"""What a checkpoint is and would load as, without building anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..checkpoint.errors import WeightsError
+from .canonical import canonical
+from .load import LoadOptions, Opened, source_config
+from .match import fold_blocks
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The content of a source of weights.
+
+    source, format, wrapper: which file, of which format, under which keys and prefixes the weights are.
+    others: keys of further tables of weights in the file, which `part=` takes.
+    dialect: whose names they are; "" when they are of no known codebase.
+    options: the model that `from_pretrained` would build, as the fields of `ViTConfig` that differ from the defaults.
+    tensors: number of tensors. parameters: number of values in them.
+    left_out: tensors that the model would have no use for. assumed: what neither names, shapes nor a config tell.
+    problem: why it would be refused, "" when it would load.
+    """
+
+    source: str
+    format: str
+    wrapper: str = ""
+    others: tuple[str, ...] = ()
+    dialect: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    tensors: int = 0
+    parameters: int = 0
+    left_out: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+    problem: str = ""
+
+    def __str__(self) -> str:
+        rows = [
+            ("source", self.source),
+            ("format", self.format + (f", under {self.wrapper}" if self.wrapper else "")),
+            ("parts", ", ".join(self.others)),
+            ("dialect", self.dialect or "unknown"),
+            ("tensors", f"{self.tensors} with {self.parameters:,} values"),
+            ("model", ", ".join(f"{name}={value!r}" for name, value in self.options.items())),
+            ("left out", ", ".join(fold_blocks(list(self.left_out)))),
+            *(("assumed", sentence) for sentence in self.assumed),
+            ("problem", self.problem),
+        ]
+        return "\n".join(f"{key:<9} {value}" for key, value in rows if value)
+
+
+def inspect_opened(opened: Opened, options: LoadOptions) -> Inspection:
+    """Look at opened weights. Raises nothing for weights that would be refused: `problem` says why."""
+    file = opened.file
+    shapes = [file.spec(name)[0] for name in file]
+    found: dict[str, Any] = {
+        "source": file.path,
+        "format": file.format,
+        "wrapper": file.wrapper,
+        "others": file.others,
+        "tensors": len(shapes),
+        "parameters": sum(_product(shape) for shape in shapes),
+        "assumed": opened.assumed,
+    }
+    try:
+        weights = canonical(file, options.dialect)
+        wrapper = " > ".join(part for part in (file.wrapper, weights.prefix) if part)
+        found |= {"dialect": weights.dialect.name, "wrapper": wrapper, "left_out": weights.unexpected}
+        config, opened = source_config(opened, options, {})
+        found |= {"options": config.changes(), "assumed": (*opened.assumed, *opened.config.assumed)}
+    except WeightsError as error:
+        found["problem"] = f"{error.reason}. {error.way_out}".strip()
+    return Inspection(**found)
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    result = 1
+    for side in shape:
+        result *= side
+    return result
