@@ -3,8 +3,9 @@
 import numpy as np
 import paddle
 import pytest
-from conftest import refused
+from conftest import TINY, refused
 from families import EVERY_ENGINE, EVERY_FAMILY, build, close, eager, need
+from shapes import draw_folder
 
 import vitlib
 from vitlib.deploy.cpu import has_bfloat16
@@ -88,3 +89,45 @@ def test_bfloat16_stays_near_float32_at_any_size(engine, options, tiny, images):
             close(predictor.run(x), eager(model, x), 0.03)
         assert 0 < predictor.report.comparison.deviation < 0.03
         assert predictor.report.precision == "bfloat16"
+
+
+@pytest.fixture
+def shapes(tmp_path):
+    return draw_folder(tmp_path, train=8, validation=0) / "train"
+
+
+@pytest.fixture
+def untrained():
+    paddle.seed(0)
+    model = vitlib.VisionTransformer(**TINY)
+    model.eval()
+    return model
+
+
+def test_int8_says_how_far_it_is_on_the_images_for_calibration(untrained, shapes):
+    pytest.importorskip("nncf")
+    need("openvino")
+    with vitlib.Predictor(untrained, "openvino", "int8", calibration=shapes) as predictor:
+        report = predictor.report
+        found = predictor.predict(shapes, 7)
+    assert (report.precision, report.comparison.num_images) == ("int8", 16)
+    assert 0 < report.comparison.deviation < 0.3
+    expected = vitlib.predict(untrained, shapes, 7)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(sorted(p.probability for p in one), sorted(p.probability for p in other), atol=0.02)
+    with refused(ValueError, "calibration"):
+        vitlib.Predictor(untrained, "openvino", "int8")
+
+
+def test_int8_leaves_layers_in_higher_precision_where_classes_would_change(untrained, shapes, monkeypatch):
+    pytest.importorskip("nncf")
+    need("openvino")
+    monkeypatch.setattr("vitlib.deploy.engines.openvino_int8.LEAST_AGREEMENT", 2.0)
+    monkeypatch.setattr("vitlib.deploy.engines.openvino_int8._LEFT", ((), (r".*mlp\.fc2.*",)))
+    with vitlib.Predictor(untrained, "openvino", "int8", calibration=shapes) as predictor:
+        nodes = predictor._engine._quantized.get_ops()
+        quantized = [node.get_friendly_name() for node in nodes if node.get_type_name() == "FakeQuantize"]
+        assert any("norm2" in name for name in quantized)  # the input of fc1
+        assert not any("gelu" in name for name in quantized)  # that of fc2
+        assert predictor.report.higher_precision == (r".*mlp\.fc2.*",)
+        assert "left in higher precision" in str(predictor.report)

@@ -80,7 +80,8 @@ class _Writer:
     def _linear(self, node: Node) -> None:
         x, weight, *bias = node.inputs
         if bias:
-            self.emit("Add", [self.emit("MatMul", [x, weight]), *bias], node.outputs)
+            product = self.emit("MatMul", [x, weight], [f"{node.outputs[0]}.matmul"])  # a name to quantise by
+            self.emit("Add", [product, *bias], node.outputs)
         else:
             self.emit("MatMul", [x, weight], node.outputs)
 
@@ -138,8 +139,10 @@ class _Writer:
 
     def _attention(self, node: Node) -> None:
         q, k, v = node.inputs
-        logits = self.emit("MatMul", [q, self.emit("Transpose", [k], perm=(0, 1, 3, 2))])
-        self.emit("MatMul", [self.emit("Softmax", [logits], axis=-1), v], node.outputs)
+        (output,) = node.outputs
+        logits = self.emit("MatMul", [q, self.emit("Transpose", [k], perm=(0, 1, 3, 2))], [f"{output}.logits"])
+        weights = self.emit("Softmax", [logits], [f"{output}.weights"], axis=-1)
+        self.emit("MatMul", [weights, v], node.outputs)
 
     def _prepend(self, node: Node) -> None:
         rows, x = node.inputs

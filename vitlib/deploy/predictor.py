@@ -27,7 +27,8 @@ from .progress import with_progress
 from .verify import largest_deviation
 
 _BATCH_SIZE = 8
-_COARSE_TOLERANCE = 0.25  # of bfloat16 and int8: what is above it is no matter of rounding
+_CALIBRATION = 128  # images, for int8
+_COARSE_TOLERANCE = 0.25  # of bfloat16: what is above it is no matter of rounding
 
 
 class Item(NamedTuple):
@@ -47,6 +48,7 @@ class PredictorReport:
     """What a `Predictor` runs on, and why.
 
     engine, precision, threads: in use; the reasons are sentences.
+    higher_precision: patterns of the layers that int8 quantisation left in higher precision.
     comparison: how far the precision is from float32 on the first images (or those of calibration); None in float32,
         and before there were any.
     """
@@ -56,12 +58,14 @@ class PredictorReport:
     precision: str
     precision_reason: str
     threads: int
+    higher_precision: tuple[str, ...]
     comparison: Comparison | None
 
     def __str__(self) -> str:
         compared = "" if self.comparison is None else f"; {self.comparison}"
         engine = f"{self.engine} ({self.engine_reason}) with {self.threads} thread{'s' if self.threads > 1 else ''}"
-        return f"{engine} in {self.precision} ({self.precision_reason}){compared}"
+        left = f", {' and '.join(self.higher_precision)} left in higher precision" if self.higher_precision else ""
+        return f"{engine} in {self.precision} ({self.precision_reason}){left}{compared}"
 
 
 class Predictor:
@@ -118,13 +122,20 @@ class Predictor:
             if not self._undecided:
                 lacks = "this processor has no fast bfloat16" if not has_bfloat16() else f"{opened.engine} has no other"
                 self._precision_reason = lacks
+        images = None
         if calibration is not None:
-            self._first = self._some_images(calibration)
-        self._engine: Engine | None = self._open(self._precision)
-        if opened.model is not None and verify:
-            self._verify(opened.model)
+            images = self._some_images(calibration, _CALIBRATION if precision == "int8" else COMPARED)
+            self._first = images[:COMPARED].copy()
+        elif precision == "int8":
+            raise ValueError("precision='int8' needs calibration=, a folder or list of images like those to come")
+        verified = opened.model if verify else None
         opened.model = None
-        if self._undecided and self._first is not None:
+        self._engine: Engine | None = self._open("float32" if precision == "int8" else self._precision)
+        if verified is not None:
+            self._verify(verified)
+        if precision == "int8":
+            self._take("int8", images)
+        elif self._undecided and self._first is not None:
             self._decide(self._first)
 
     # Answers
@@ -273,6 +284,7 @@ class Predictor:
                 self._precision,
                 self._precision_reason,
                 self._threads,
+                () if self._engine is None else self._engine.higher_precision,
                 self._comparison,
             )
 
@@ -302,32 +314,33 @@ class Predictor:
             raise ValueError("this predictor is closed")
         return engine.run(images)
 
-    def _open(self, precision: str) -> Engine:
-        return open_engine(self._opened.engine, self._opened.exported, precision, self._threads)
+    def _open(self, precision: str, calibration: np.ndarray | None = None) -> Engine:
+        return open_engine(self._opened.engine, self._opened.exported, precision, self._threads, calibration)
 
     def _decide(self, images: np.ndarray) -> None:
         """Take bfloat16 where it is close to float32 on these images."""
         self._first = images[:COMPARED].copy()
-        expected = self._engine.run(self._first)
-        self._engine.close()  # before the next one is opened, so that memory holds the weights once
-        self._engine = self._open("bfloat16")
-        self._comparison = compare(self._engine.run(self._first), expected)
-        close_enough = self._comparison.deviation <= LARGEST_DEVIATION
+        self._take("bfloat16")
         self._precision_reason = f"bfloat16 {self._comparison}, and {LARGEST_DEVIATION:.0%} is allowed"
-        if close_enough:
-            self._precision = "bfloat16"
-        else:
+        if self._comparison.deviation > LARGEST_DEVIATION:
             self._engine.close()
-            self._engine = self._open("float32")
+            self._precision, self._engine = "float32", self._open("float32")
         self._undecided = False
 
-    def _some_images(self, images: Any) -> np.ndarray:
-        """The first images of a list, as the model takes them; unreadable ones are left out."""
-        sources, _ = as_sources(images)
-        decoded = decode_ahead(
-            islice(sources, 4 * COMPARED), self._opened.decode, threads=self._threads, ahead=COMPARED
-        )
-        arrays = [image.array for image in decoded if image.array is not None][:COMPARED]
+    def _take(self, precision: str, calibration: np.ndarray | None = None) -> None:
+        """Go from float32 to another precision, and compare the two on the first images."""
+        expected = self._engine.run(self._first)
+        self._engine.close()  # before the next one is opened, so that memory holds the weights once
+        self._engine = self._open(precision, calibration)
+        self._precision, self._comparison = precision, compare(self._engine.run(self._first), expected)
+
+    def _some_images(self, images: Any, count: int) -> np.ndarray:
+        """At most `count` images of a list, evenly spread where its length is known; unreadable ones are left out."""
+        sources, total = as_sources(images)
+        step = max(1, (total or 0) // count)
+        sources = islice(sources, 0, step * count, step)
+        decoded = decode_ahead(sources, self._opened.decode, threads=self._threads, ahead=self._threads)
+        arrays = [image.array for image in decoded if image.array is not None]
         if not arrays:
             raise ImageError("none of the images for calibration can be read")
         return check_images(self._opened.exported.images, np.stack(arrays))
@@ -335,11 +348,12 @@ class Predictor:
     def _verify(self, model: VisionTransformer) -> None:
         """Raises `ExportError` for an engine that computes something else than the model."""
         found = largest_deviation(self._engine, model, self._opened.exported)
-        allowed = TOLERANCE if self._precision == "float32" else _COARSE_TOLERANCE
+        allowed = TOLERANCE if self._engine.precision == "float32" else _COARSE_TOLERANCE
         if not found <= allowed:
+            precision = self._engine.precision
             self.close()
             raise ExportError(
-                f"engine={self._opened.engine!r} in {self._precision} differs from the model by {found:.2g} of the "
+                f"engine={self._opened.engine!r} in {precision} differs from the model by {found:.2g} of the "
                 f"largest output on random images, more than {allowed:g}",
                 way_out="Choose another engine or precision, or skip this check with verify=False",
             )

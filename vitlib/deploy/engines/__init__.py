@@ -15,12 +15,14 @@ from ..exported import Exported
 class Engine(Protocol):
     """A model that is ready to run. Any number of threads may call `run`.
 
-    name, precision: of the engine; threads: how many it uses.
+    name, precision: of the engine; threads: how many it uses; higher_precision: patterns of the layers that "int8" left
+        as they are.
     """
 
     name: str
     precision: str
     threads: int
+    higher_precision: tuple[str, ...]
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Images of the model's shape and type, at least one -> the outputs by name, in arrays of their own."""
@@ -45,9 +47,15 @@ ENGINES: dict[str, Row] = {
 }
 
 
-def open_engine(name: str, exported: Exported, precision: str, threads: int) -> Engine:
-    """An engine with a model. Raises ImportError that names the extra of a missing package."""
-    return importlib.import_module(f".{name}_engine", __name__).open_engine(exported, precision, threads)
+def open_engine(
+    name: str, exported: Exported, precision: str, threads: int, calibration: np.ndarray | None = None
+) -> Engine:
+    """An engine with a model; calibration: images as the model takes them, for "int8".
+
+    Raises ImportError that names the extra of a missing package.
+    """
+    module = importlib.import_module(f".{name}_engine", __name__)
+    return module.open_engine(exported, precision, threads, calibration)
 
 
 def check_choice(engine: str, precision: str) -> None:

@@ -8,7 +8,7 @@ from ..exported import Exported, ExportError
 from ..extras import require
 
 
-def open_engine(exported: Exported, precision: str, threads: int) -> OnnxRuntimeEngine:
+def open_engine(exported: Exported, precision: str, threads: int, calibration: np.ndarray | None) -> OnnxRuntimeEngine:
     return OnnxRuntimeEngine(exported, threads)
 
 
@@ -16,6 +16,7 @@ class OnnxRuntimeEngine:
     """See `Engine`."""
 
     name, precision = "onnxruntime", "float32"
+    higher_precision: tuple[str, ...] = ()
 
     def __init__(self, exported: Exported, threads: int) -> None:
         onnxruntime = require("onnxruntime", extra="onnxruntime")

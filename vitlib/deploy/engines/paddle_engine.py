@@ -12,7 +12,7 @@ import paddle.inference
 from ..exported import Exported, ExportError
 
 
-def open_engine(exported: Exported, precision: str, threads: int) -> PaddleEngine:
+def open_engine(exported: Exported, precision: str, threads: int, calibration: np.ndarray | None) -> PaddleEngine:
     return PaddleEngine(exported, precision, threads)
 
 
@@ -24,6 +24,7 @@ class PaddleEngine:
     """
 
     name = "paddle"
+    higher_precision: tuple[str, ...] = ()
 
     def __init__(self, exported: Exported, precision: str, threads: int) -> None:
         self.precision, self.threads = precision, threads
