@@ -8,7 +8,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ..layers import MultiHeadAttention, PatchEmbed
+from ..layers import AttentionPool, MultiHeadAttention, PatchEmbed
 from ..layers.patch_embed import Size, grid_of, to_pair
 from ..models import VisionTransformer, build_model, get_config
 
@@ -47,14 +47,16 @@ def count(model_or_name: VisionTransformer | str, img_size: Size | None = None) 
     patches = grid[0] * grid[1]
     tokens = patches + model.config.num_prefix_tokens
     macs = sum(
-        _layer_macs(layer, patches, tokens if _sees_tokens(name, model) else 1)
-        for name, layer in model.named_sublayers()
+        _layer_macs(layer, patches, _times(name, model, patches, tokens)) for name, layer in model.named_sublayers()
     )
     return Count(parameters=sum(_size(p) for p in model.parameters()), macs=macs)
 
 
-def _sees_tokens(name: str, model: VisionTransformer) -> bool:
-    return name.startswith("blocks.") or model.config.global_pool == "none"
+def _times(name: str, model: VisionTransformer, patches: int, tokens: int) -> int:
+    """How often a linear layer of this name is applied for one image."""
+    if name == "attn_pool.kv":
+        return patches
+    return tokens if name.startswith("blocks.") or model.config.global_pool == "none" else 1
 
 
 def _layer_macs(layer: nn.Layer, patches: int, tokens: int) -> int:
@@ -66,6 +68,8 @@ def _layer_macs(layer: nn.Layer, patches: int, tokens: int) -> int:
         return tokens * _size(layer.weight)
     if isinstance(layer, MultiHeadAttention):  # q·kᵀ and A·v
         return 2 * tokens * tokens * layer.embed_dim
+    if isinstance(layer, AttentionPool):  # the same for one query
+        return 2 * patches * layer.embed_dim
     return 0
 
 

@@ -6,10 +6,11 @@ import difflib
 import fnmatch
 from typing import Any
 
-from ..images import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from ..images import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from .config import ViTConfig
 
-# width, blocks, heads (ViT paper, Table 1; DeiT paper, Table 1; DeiT III, arXiv 2204.07118, Table 1)
+# width, blocks, heads (ViT paper, Table 1; DeiT paper, Table 1; DeiT III, arXiv 2204.07118, Table 1; DINOv2,
+# arXiv 2304.07193, Table 17; DINOv3, arXiv 2508.10104, Table 2; So400m, arXiv 2305.13035)
 SIZES: dict[str, tuple[int, int, int]] = {
     "tiny": (192, 12, 3),
     "small": (384, 12, 6),
@@ -17,8 +18,22 @@ SIZES: dict[str, tuple[int, int, int]] = {
     "base": (768, 12, 12),
     "large": (1024, 24, 16),
     "huge": (1280, 32, 16),
+    "giant": (1536, 40, 24),
+    "small_plus": (384, 12, 6),
+    "huge_plus": (1280, 32, 20),
+    "so400m": (1152, 27, 16),
+    "giantopt": (1536, 40, 16),
+}
+_SWIGLU: dict[str, Any] = {"gated_mlp": True, "activation": "silu"}
+# What a size changes in the MLP.
+MLPS: dict[str, dict[str, Any]] = {
+    "giant": {**_SWIGLU, "mlp_ratio": 4096 / 1536},
+    "small_plus": _SWIGLU,
+    "huge_plus": _SWIGLU,
+    "so400m": {"mlp_ratio": 4304 / 1152},
 }
 
+_CLIP = Preprocess(mean=CLIP_MEAN, std=CLIP_STD)
 _IMAGENET = Preprocess(mean=IMAGENET_MEAN, std=IMAGENET_STD)
 # What a family changes in ViTConfig's defaults.
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -33,7 +48,31 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "init_values": 1e-4,
         "drop_path_schedule": "constant",
     },
+    "dinov2": {"num_classes": 0, "init_values": 1e-5, "preprocess": _IMAGENET},
+    "dinov3": {
+        "num_classes": 0,
+        "init_values": 1e-5,
+        "preprocess": _IMAGENET,
+        "reg_tokens": 4,
+        "pos_embed": "rotary",
+        "norm_eps": 1e-5,
+        "global_pool": "avg",
+        "fc_norm": False,
+        "dynamic_img_size": True,
+    },
+    "clip": {"pre_norm": True, "patch_bias": False, "norm_eps": 1e-5, "preprocess": _CLIP},
+    "siglip": {"class_token": False, "global_pool": "map", "num_classes": 0},
 }
+FAMILIES |= {
+    "dinov2_reg": {**FAMILIES["dinov2"], "reg_tokens": 4, "no_embed_class": True},
+    "dinov3_no_bias": {**FAMILIES["dinov3"], "qkv_bias": False},
+    # OpenAI's towers, with the projection to the common space of images and texts as head
+    "clip_b": {**FAMILIES["clip"], "activation": "quick_gelu", "num_classes": 512},
+    "clip_l": {**FAMILIES["clip"], "activation": "quick_gelu", "num_classes": 768},
+    "siglip_tanh": {**FAMILIES["siglip"], "activation": "gelu_tanh"},
+}
+# Share of an image that is kept; without a row, timm's rule: 0.9 at 224, and all of it at larger sizes.
+FAMILY_CROPS: dict[str, float] = {"dinov2": 1.0, "dinov2_reg": 1.0, "siglip": 0.9, "siglip_tanh": 0.9}
 
 _IN21K = "augreg_in21k"
 # name: (family, size, patch, image, published tags; the first is timm's default)
@@ -105,6 +144,48 @@ ARCHITECTURES: dict[str, tuple[str, str, int, int, tuple[str, ...]]] = {
     "deit3_large_patch16_224": ("deit3", "large", 16, 224, ("fb_in1k", "fb_in22k_ft_in1k")),
     "deit3_large_patch16_384": ("deit3", "large", 16, 384, ("fb_in1k", "fb_in22k_ft_in1k")),
     "deit3_huge_patch14_224": ("deit3", "huge", 14, 224, ("fb_in1k", "fb_in22k_ft_in1k")),
+    "vit_small_patch8_224": ("vit", "small", 8, 224, ()),
+    "vit_small_patch14_dinov2": ("dinov2", "small", 14, 518, ()),
+    "vit_base_patch14_dinov2": ("dinov2", "base", 14, 518, ()),
+    "vit_large_patch14_dinov2": ("dinov2", "large", 14, 518, ()),
+    "vit_giant_patch14_dinov2": ("dinov2", "giant", 14, 518, ()),
+    "vit_small_patch14_reg4_dinov2": ("dinov2_reg", "small", 14, 518, ()),
+    "vit_base_patch14_reg4_dinov2": ("dinov2_reg", "base", 14, 518, ()),
+    "vit_large_patch14_reg4_dinov2": ("dinov2_reg", "large", 14, 518, ()),
+    "vit_giant_patch14_reg4_dinov2": ("dinov2_reg", "giant", 14, 518, ()),
+    "vit_small_patch16_dinov3": ("dinov3_no_bias", "small", 16, 256, ()),
+    "vit_small_plus_patch16_dinov3": ("dinov3_no_bias", "small_plus", 16, 256, ()),
+    "vit_base_patch16_dinov3": ("dinov3_no_bias", "base", 16, 256, ()),
+    "vit_large_patch16_dinov3": ("dinov3_no_bias", "large", 16, 256, ()),
+    "vit_huge_plus_patch16_dinov3": ("dinov3_no_bias", "huge_plus", 16, 256, ()),
+    "vit_small_patch16_dinov3_qkvb": ("dinov3", "small", 16, 256, ()),
+    "vit_small_plus_patch16_dinov3_qkvb": ("dinov3", "small_plus", 16, 256, ()),
+    "vit_base_patch16_dinov3_qkvb": ("dinov3", "base", 16, 256, ()),
+    "vit_large_patch16_dinov3_qkvb": ("dinov3", "large", 16, 256, ()),
+    "vit_huge_plus_patch16_dinov3_qkvb": ("dinov3", "huge_plus", 16, 256, ()),
+    "vit_base_patch32_clip_224": ("clip", "base", 32, 224, ()),
+    "vit_base_patch16_clip_224": ("clip", "base", 16, 224, ()),
+    "vit_large_patch14_clip_224": ("clip", "large", 14, 224, ()),
+    "vit_large_patch14_clip_336": ("clip", "large", 14, 336, ()),
+    "vit_base_patch32_clip_quickgelu_224": ("clip_b", "base", 32, 224, ()),
+    "vit_base_patch16_clip_quickgelu_224": ("clip_b", "base", 16, 224, ()),
+    "vit_large_patch14_clip_quickgelu_224": ("clip_l", "large", 14, 224, ()),
+    "vit_large_patch14_clip_quickgelu_336": ("clip_l", "large", 14, 336, ()),
+    "vit_base_patch32_siglip_256": ("siglip_tanh", "base", 32, 256, ()),
+    "vit_base_patch16_siglip_224": ("siglip", "base", 16, 224, ()),
+    "vit_base_patch16_siglip_256": ("siglip", "base", 16, 256, ()),
+    "vit_base_patch16_siglip_384": ("siglip", "base", 16, 384, ()),
+    "vit_base_patch16_siglip_512": ("siglip", "base", 16, 512, ()),
+    "vit_large_patch16_siglip_256": ("siglip", "large", 16, 256, ()),
+    "vit_large_patch16_siglip_384": ("siglip", "large", 16, 384, ()),
+    "vit_large_patch16_siglip_512": ("siglip_tanh", "large", 16, 512, ()),
+    "vit_so400m_patch14_siglip_224": ("siglip", "so400m", 14, 224, ()),
+    "vit_so400m_patch14_siglip_378": ("siglip", "so400m", 14, 378, ()),
+    "vit_so400m_patch16_siglip_256": ("siglip_tanh", "so400m", 16, 256, ()),
+    "vit_so400m_patch16_siglip_384": ("siglip_tanh", "so400m", 16, 384, ()),
+    "vit_so400m_patch16_siglip_512": ("siglip_tanh", "so400m", 16, 512, ()),
+    "vit_giantopt_patch16_siglip_256": ("siglip_tanh", "giantopt", 16, 256, ()),
+    "vit_giantopt_patch16_siglip_384": ("siglip_tanh", "giantopt", 16, 384, ()),
 }
 
 # What the weights of a tag change: classes of their head (21,843: ImageNet-21k) and preprocessing.
@@ -118,7 +199,7 @@ _LETTERS = {"ti": "tiny", "s": "small", "m": "medium", "b": "base", "l": "large"
 def _paper_names() -> dict[str, str]:
     names = {}
     for name, (family, size, patch, image, _) in ARCHITECTURES.items():
-        if family == "gap":
+        if family not in ("vit", "deit", "distilled", "deit3"):
             continue
         letter = next(letter for letter, long in _LETTERS.items() if long == size)
         stem = {
@@ -179,11 +260,12 @@ def get_config(name: str) -> ViTConfig:
     embed_dim, depth, num_heads = SIZES[size]
     if (family, size) == ("gap", "base"):
         num_heads = 16  # in timm, whose name it is
-    config = ViTConfig(
-        img_size=image, patch_size=patch, embed_dim=embed_dim, depth=depth, num_heads=num_heads, **FAMILIES[family]
-    )
+    options: dict[str, Any] = {"embed_dim": embed_dim, "depth": depth, "num_heads": num_heads}
+    options |= {**FAMILIES[family], **MLPS.get(size, {})}
+    config = ViTConfig(img_size=image, patch_size=patch, **options)
     # timm's rule: fine-tuned at a larger size, evaluated on the whole picture
-    crop = TAG_CROPS.get(tag, 0.9 if image == 224 else 1.0)
+    crop = TAG_CROPS.get(tag, FAMILY_CROPS.get(family, 0.9 if image == 224 else 1.0))
     return config.replace(
-        num_classes=TAG_CLASSES.get(tag, 1000), preprocess=config.preprocess.replace(crop_fraction=crop)
+        num_classes=TAG_CLASSES.get(tag, config.num_classes),
+        preprocess=config.preprocess.replace(crop_fraction=crop),
     )
