@@ -9,6 +9,7 @@ from conftest import refused
 
 import vitlib
 from vitlib.models.preset_table import PRESETS
+from vitlib.weights.dialects.timm import architectures
 
 # Parameters with 1,000 classes, and GMACs of one image (convolution, linear layers, the two products of attention), as
 # the papers, timm's results tables and facebook's DeiT give them; None where no figure is published.
@@ -44,8 +45,39 @@ PUBLISHED = {
     "deit3_base_patch16_224": (86_585_320, None),
     "deit3_large_patch16_224": (304_374_760, None),
     "deit3_huge_patch14_224": (632_126_440, None),
+    # timm's own counts of the headless and language-image families
+    "vit_small_patch14_dinov2": (22_056_192, None),
+    "vit_base_patch14_dinov2": (86_579_712, None),
+    "vit_large_patch14_dinov2": (304_367_616, None),
+    "vit_giant_patch14_dinov2": (1_136_479_232, None),
+    "vit_small_patch14_reg4_dinov2": (22_057_344, None),
+    "vit_base_patch14_reg4_dinov2": (86_582_016, None),
+    "vit_large_patch14_reg4_dinov2": (304_370_688, None),
+    "vit_giant_patch14_reg4_dinov2": (1_136_483_840, None),
+    "vit_small_patch16_dinov3": (21_586_944, None),
+    "vit_small_plus_patch16_dinov3": (28_683_264, None),
+    "vit_base_patch16_dinov3": (85_641_216, None),
+    "vit_large_patch16_dinov3": (303_079_424, None),
+    "vit_huge_plus_patch16_dinov3": (840_509_440, None),
+    "vit_base_patch32_clip_224": (88_225_000, None),
+    "vit_base_patch16_clip_224": (86_568_424, None),
+    "vit_large_patch14_clip_224": (304_204_776, None),
+    "vit_large_patch14_clip_336": (304_532_456, None),
+    "vit_base_patch16_clip_quickgelu_224": (86_193_152, None),
+    "vit_base_patch16_siglip_224": (92_884_224, None),
+    "vit_large_patch16_siglip_256": (315_956_224, None),
+    "vit_so400m_patch14_siglip_224": (427_680_704, None),
 }
-# ViT paper, Table 1; DeiT paper, Table 1; DeiT III, Table 1
+# Without a classifier: DINO and MAE, as timm's tags of these names
+HEADLESS = {
+    "vit_small_patch16_224": 21_665_664,
+    "vit_small_patch8_224": 21_670_272,
+    "vit_base_patch16_224": 85_798_656,
+    "vit_base_patch8_224": 85_807_872,
+    "vit_large_patch16_224": 303_301_632,
+    "vit_huge_patch14_224": 630_764_800,
+}
+# ViT paper, Table 1; DeiT paper, Table 1; DeiT III, Table 1; DINOv2, Table 17; DINOv3, Table 2; timm's SigLIP towers
 WIDTH_DEPTH_HEADS = {
     "tiny": (192, 12, 3),
     "small": (384, 12, 6),
@@ -53,7 +85,14 @@ WIDTH_DEPTH_HEADS = {
     "base": (768, 12, 12),
     "large": (1024, 24, 16),
     "huge": (1280, 32, 16),
+    "giant": (1536, 40, 24),
+    "small_plus": (384, 12, 6),
+    "huge_plus": (1280, 32, 20),
+    "so400m": (1152, 27, 16),
+    "giantopt": (1536, 40, 16),
 }
+# Hidden width of the MLP, where it is not four times the width
+HIDDEN = {"giant": 4096, "so400m": 4304}
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -72,20 +111,45 @@ def test_a_preset_has_the_published_parameters_and_multiply_adds(name):
         assert abs(counted.macs / 1e9 - giga) < 6e-4
 
 
+@pytest.mark.parametrize("name", HEADLESS)
+def test_an_encoder_without_classifier_has_the_published_parameters(name):
+    assert vitlib.count(lazily(name, num_classes=0)).parameters == HEADLESS[name]
+
+
+def test_every_preset_has_as_many_parameters_as_timm_s_architecture_of_its_name():
+    found = {name: row for name, row in architectures()[0].items() if name in PRESETS}
+    assert len(found) > 60
+    for name, row in found.items():
+        model = lazily(name, num_classes=row.get("num_classes", 1000))
+        keys = model.config.depth * model.config.embed_dim if name.endswith("_qkvb") else 0  # timm keeps no bias of k
+        assert vitlib.count(model).parameters - keys == row["parameters"], name
+
+
+def test_every_preset_of_a_newer_family_has_the_options_of_timm_s_architecture_of_its_name():
+    for name, row in architectures()[0].items():
+        if name in PRESETS and any(kind in name for kind in ("dinov2", "dinov3", "clip", "siglip")):
+            options = {key: value for key, value in row.items() if key != "parameters"}
+            expected, config = vitlib.ViTConfig(**options), vitlib.get_config(name)
+            ratio = config.mlp_ratio if abs(config.mlp_ratio - expected.mlp_ratio) < 1e-4 else None
+            assert config == expected.replace(preprocess=config.preprocess, mlp_ratio=ratio or 0.1), name
+
+
 def test_every_listed_preset_follows_its_own_name():
     for name in vitlib.list_models():
         config = vitlib.get_config(name)
-        size = name.split("_")[1]
+        size = name.partition("_patch")[0].split("_", 1)[1].removesuffix("_distilled")
         width, depth, heads = WIDTH_DEPTH_HEADS[size]
         heads = 16 if name == "vit_base_patch16_gap_224" else heads  # as in timm
         assert (config.embed_dim, config.depth, config.num_heads) == (width, depth, heads), name
         assert f"patch{config.patch_size}_" in name, name
-        assert name.endswith(f"_{config.img_size}"), name
-        assert config.mlp_ratio == 4, name
+        implied = {"dinov2": 518, "dinov3": 256, "qkvb": 256}.get(name.rpartition("_")[2])
+        assert config.img_size == implied or name.endswith(f"_{config.img_size}"), name
+        assert config.mlp_ratio == HIDDEN.get(size, 4 * width) / width, name
+        assert config.gated_mlp == (size in ("giant", "small_plus", "huge_plus")), name
         assert config.distillation_token == ("distilled" in name), name
-        assert config.class_token == ("gap" not in name), name
-        assert config.no_embed_class == ("deit3" in name), name
-        assert (config.init_values is not None) == ("deit3" in name), name
+        assert config.class_token == ("gap" not in name and "siglip" not in name), name
+        assert config.no_embed_class == ("deit3" in name or "reg4" in name), name
+        assert (config.init_values is not None) == any(kind in name for kind in ("deit3", "dinov2", "dinov3")), name
 
 
 def test_the_published_figures_are_of_presets_that_exist():

@@ -15,16 +15,16 @@ import pathlib
 
 import timm
 import torch
-from timm.layers import Mlp, PatchEmbed
+from timm.layers import AttentionPoolLatent, GluMlp, Mlp, PatchEmbed, SwiGLU
 from timm.layers.attention import Attention
-from timm.models import _registry
+from timm.layers.pos_embed_sincos import RotaryEmbeddingDinoV3
+from timm.models import _registry, eva
 from timm.models import deit as deit_module
 from timm.models import vision_transformer as vit
 
 TARGET = pathlib.Path(__file__).parents[2] / "vitlib" / "weights" / "dialects" / "timm_architectures.json"
 # Families that share names of parameters with plain ViTs, or that people take for one
 REASONS = {
-    "eva": "EVA's blocks",
     "beit": "relative positions and blocks of BEiT's own",
     "vision_transformer_relpos": "relative positions",
     "vision_transformer_hybrid": "a convolutional network before the tokens",
@@ -46,6 +46,7 @@ DEFAULTS = {
     "depth": 12,
     "num_heads": 12,
     "mlp_ratio": 4.0,
+    "gated_mlp": False,
     "activation": "gelu",
     "norm_eps": 1e-6,
     "qkv_bias": True,
@@ -54,6 +55,8 @@ DEFAULTS = {
     "class_token": True,
     "distillation_token": False,
     "reg_tokens": 0,
+    "pos_embed": "learned",
+    "rotary_base": 100.0,
     "no_embed_class": False,
     "pre_norm": False,
     "global_pool": "token",
@@ -90,8 +93,20 @@ def activation(layer):
     return known[kind]
 
 
+def rotary_base(rope):
+    """The period of DINOv3's slowest angle; None for other rotary positions."""
+    if type(rope) is not RotaryEmbeddingDinoV3 or rope.min_period is not None or not rope.rotate_half:
+        return None
+    usual = (rope.normalize_coords, rope.grid_offset, rope.grid_indexing) == ("separate", 0.0, "ij")
+    return rope.temperature if usual else None
+
+
 def options(model):
-    kinds = (vit.VisionTransformer, deit_module.VisionTransformerDistilled)
+    kinds = (vit.VisionTransformer, deit_module.VisionTransformerDistilled, eva.Eva)
+    is_eva = type(model) is eva.Eva
+    rope = getattr(model, "rope", None)
+    need(rope is None or rotary_base(rope) is not None, "rotary positions of another kind than DINOv3's")
+    need(rope is None or model.pos_embed is None, "rotary positions beside a table")
     need(type(model) in kinds, f"a model of the kind {type(model).__name__}")
     blocks = list(model.blocks)
     block = blocks[0]
@@ -99,18 +114,31 @@ def options(model):
     names |= {"ParallelScalingBlock": "attention and MLP in parallel", "ParallelThingsBlock": "parallel branches"}
     for each in blocks:
         kind = type(each).__name__
-        need(type(each) is vit.Block, names.get(kind, f"blocks of the kind {kind}"))
-    need(type(block.attn) is Attention, f"attention of the kind {type(block.attn).__name__}")
-    need(type(block.mlp) is Mlp, "a gated MLP (SwiGLU)")
+        need(type(each) is (eva.EvaBlock if is_eva else vit.Block), names.get(kind, f"blocks of the kind {kind}"))
+    need(
+        type(block.attn) is (eva.EvaAttention if is_eva else Attention),
+        f"attention of the kind {type(block.attn).__name__}",
+    )
+    need(type(block.mlp) in (Mlp, GluMlp, SwiGLU), f"an MLP of the kind {type(block.mlp).__name__}")
+    gated = type(block.mlp) is not Mlp
+    need(block.attn.qkv is not None, "projections to q, k and v of their own")
+    need(getattr(block.attn, "gate", None) is None, "gated attention")
+    need(not gated or not getattr(block.mlp, "gate_last", False), "a gated MLP whose gate comes last")
+    need(block.mlp.fc2.bias is not None, "an MLP without biases")
     need(block.attn.proj.bias is not None, "no bias after attention")
     need(identity(getattr(block.attn, "norm", torch.nn.Identity())), "a norm inside attention")
     need(identity(getattr(block.mlp, "norm", torch.nn.Identity())), "a norm inside the MLP")
     need(type(model.patch_embed) is PatchEmbed, "a convolutional stem")
     need(identity(model.patch_embed.norm), "a norm after the patches")
-    need(getattr(model, "attn_pool", None) is None, "attention pooling")
-    need(model.global_pool in ("token", "avg", ""), f"global_pool={model.global_pool!r}")
+    need(model.global_pool in ("token", "avg", "map", ""), f"global_pool={model.global_pool!r}")
+    pool = getattr(model, "attn_pool", None)
+    if pool is not None:
+        need(type(pool) is AttentionPoolLatent and pool.latent_len == 1 and pool.pool == "token", "another pooling")
+        need(pool.num_heads == block.attn.num_heads, "other heads in its attention pooling")
+        need(pool.mlp.fc1.out_features == block.mlp.fc1.out_features, "another MLP in its attention pooling")
+        need(identity(pool.q_norm) and pool.pos_embed is None, "another pooling")
     need(not getattr(model, "pool_include_prefix", False), "pooling over prefix tokens")
-    need(model.pos_embed is not None, "no position table (rotary or none)")
+    need(rope is not None or model.pos_embed is not None, "no position table")
     norms = [m for m in model.modules() if "Norm" in type(m).__name__]
     for norm in norms:
         need(isinstance(norm, torch.nn.LayerNorm), f"{type(norm).__name__} in place of LayerNorm")
@@ -123,7 +151,7 @@ def options(model):
     distilled = hasattr(model, "dist_token")
     prefix = model.num_prefix_tokens
     grid = model.patch_embed.grid_size
-    rows = model.pos_embed.shape[1]
+    rows = grid[0] * grid[1] + prefix if rope else model.pos_embed.shape[1]
     need(rows in (grid[0] * grid[1], grid[0] * grid[1] + prefix), "a position table of its own")
     classes = model.head.out_features if isinstance(model.head, torch.nn.Linear) else 0
     pooling = model.global_pool or "none"
@@ -135,20 +163,23 @@ def options(model):
         "embed_dim": width,
         "depth": len(blocks),
         "num_heads": block.attn.num_heads,
-        "mlp_ratio": block.mlp.fc1.out_features / width,
+        "mlp_ratio": block.mlp.fc2.in_features / width,
+        "gated_mlp": gated,
         "activation": activation(block.mlp.act),
         "norm_eps": next(iter(eps)),
-        "qkv_bias": block.attn.qkv.bias is not None,
+        "qkv_bias": (block.attn.q_bias if is_eva else block.attn.qkv.bias) is not None,
         "qk_norm": not identity(block.attn.q_norm),
         "patch_bias": model.patch_embed.proj.bias is not None,
         "class_token": model.cls_token is not None,
         "distillation_token": distilled,
         "reg_tokens": model.reg_token.shape[1] if getattr(model, "reg_token", None) is not None else 0,
+        "pos_embed": "rotary" if rope else "learned",
+        "rotary_base": rotary_base(rope) if rope else 100.0,
         "no_embed_class": bool(prefix) and rows == grid[0] * grid[1],
         "pre_norm": not identity(model.norm_pre),
         "global_pool": pooling,
         "fc_norm": None if after == usual_norm else after,
-        "init_values": 1e-5 if not identity(block.ls1) else None,
+        "init_values": 1e-5 if (block.gamma_1 is not None if is_eva else not identity(block.ls1)) else None,
         "dynamic_img_size": not model.patch_embed.strict_img_size,
         "drop_path_schedule": "linear",
     }
@@ -161,7 +192,7 @@ def main():
     plain, other = {}, {}
     for name in sorted(timm.list_models()):
         module = _registry._model_to_module[name]
-        if module not in {"vision_transformer", "deit", *REASONS}:
+        if module not in {"vision_transformer", "deit", "eva", *REASONS}:
             cfg = "no Vision Transformer"
             other.setdefault(cfg, []).append(name)
             continue

@@ -2,7 +2,7 @@
 
 Runs where timm is installed: python timm_models.py DIRECTORY NAME...
 
-Each DIRECTORY/NAME gets config.json and model.safetensors: two blocks, 24 wide, patches of 4 x 4, every parameter
+Each DIRECTORY/NAME gets config.json and model.safetensors: two blocks, 96 wide, patches of 4 x 4, every parameter
 random and large enough that another activation, epsilon, norm or position shows. DIRECTORY/expected.npz has NAME:x and
 NAME:logits of each, in float64. Names that cannot be built so narrow are left out; DIRECTORY/skipped.txt names them
 with the reason.
@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 from timm.models._hub import save_config_for_hf
 
-NARROW = {"img_size": 12, "patch_size": 4, "embed_dim": 24, "depth": 2, "num_heads": 3, "num_classes": 5}
+NARROW = {"img_size": 12, "patch_size": 4, "embed_dim": 96, "depth": 2, "num_heads": 4, "num_classes": 5}
 
 
 def randomise(model, seed):

@@ -102,6 +102,10 @@ class MultiHeadAttention(nn.Layer):
         which gives its matrix where it is linear in the values.
         """
         q, k, _ = self.project_qkv(x)
+        return self.weights_of(q, k, mask)
+
+    def weights_of(self, q: paddle.Tensor, k: paddle.Tensor, mask: paddle.Tensor | None) -> paddle.Tensor:
+        """The weights with which `attend` reads the values, without dropout: q, k [B, N, H, d] -> [B, H, N, N]."""
         if getattr(self.attend, "__func__", None) is MultiHeadAttention.attend:
             return self._softmax(q, k, mask)
         without_dropout = copy.copy(self)  # other threads may be using self

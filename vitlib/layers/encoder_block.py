@@ -8,6 +8,7 @@ import paddle
 from paddle import nn
 
 from .attention import MultiHeadAttention
+from .gated_mlp import GatedMLP
 from .mlp import MLP
 from .norm import LayerNorm
 
@@ -66,6 +67,7 @@ class EncoderBlock(nn.Layer):
         init_values: start of the two LayerScales; None leaves them out.
         drop_path: probability of dropping a branch, as in `DropPath`.
         activation: as in `MLP`.
+        gated_mlp: a `GatedMLP` in place of `MLP`; a subclass's own `mlp_class` stays.
         norm_eps: epsilon of the norms.
         fused_attn: as `fused` in `MultiHeadAttention`.
         weight_init: a scheme of `vitlib.layers.initialization.SCHEMES`.
@@ -88,6 +90,7 @@ class EncoderBlock(nn.Layer):
         init_values: float | None = None,
         drop_path: float = 0.0,
         activation: str | Callable[[paddle.Tensor], paddle.Tensor] = "gelu",
+        gated_mlp: bool = False,
         norm_eps: float = 1e-6,
         fused_attn: bool = True,
         weight_init: str = "timm",
@@ -110,7 +113,8 @@ class EncoderBlock(nn.Layer):
         self.drop_path1 = DropPath(drop_path)
         self.norm2 = self.norm_class(embed_dim, epsilon=norm_eps)
         hidden_dim = hidden_width(embed_dim, mlp_ratio)
-        self.mlp = self.mlp_class(embed_dim, hidden_dim, activation=activation, drop=proj_drop, weight_init=weight_init)
+        mlp_class = GatedMLP if gated_mlp and self.mlp_class is MLP else self.mlp_class
+        self.mlp = mlp_class(embed_dim, hidden_dim, activation=activation, drop=proj_drop, weight_init=weight_init)
         self.ls2 = nn.Identity() if init_values is None else LayerScale(embed_dim, init_values)
         self.drop_path2 = DropPath(drop_path)
 

@@ -43,6 +43,8 @@ class MLP(nn.Layer):
     Raises ValueError for an unknown activation or scheme, and for a hidden_dim below 1.
     """
 
+    fc1_products = 1  # of width hidden_dim
+
     def __init__(
         self,
         embed_dim: int,
@@ -60,7 +62,7 @@ class MLP(nn.Layer):
             raise ValueError(f"hidden_dim={hidden_dim}: expected at least 1 (in a block, mlp_ratio times embed_dim)")
         if not 0 <= drop < 1:
             raise ValueError(f"drop={drop}: expected a probability in [0, 1)")
-        self.fc1 = linear(embed_dim, hidden_dim, weight_init, bias_kind="mlp_bias")
+        self.fc1 = linear(embed_dim, self.fc1_products * hidden_dim, weight_init, bias_kind="mlp_bias")
         self.activation = ACTIVATIONS[activation] if isinstance(activation, str) else activation
         self.drop1 = nn.Dropout(drop)
         self.fc2 = linear(hidden_dim, embed_dim, weight_init, bias_kind="mlp_bias")

@@ -6,14 +6,13 @@ import paddle
 from paddle import nn
 
 
-def recompute(block: nn.Layer, tokens: paddle.Tensor, mask: paddle.Tensor | None = None) -> paddle.Tensor:
-    """block(tokens, mask=mask), or block(tokens) without a mask, with the same random numbers in both of its runs.
+def recompute(block: nn.Layer, tokens: paddle.Tensor, **options: paddle.Tensor) -> paddle.Tensor:
+    """block(tokens, **options), such as a mask, with the same random numbers in both of its runs.
 
     It is `paddle.distributed.fleet.utils.recompute(..., use_reentrant=False)` where something needs a gradient, and a
     plain call elsewhere. Paddle's function calls `paddle.Tensor(...)` some 24 times a block and step. On Paddle 3.3
     each call leaks an empty list when it is given a dict of keywords, as it is there: 1.7 KB a block and step.
     """
-    options = {} if mask is None else {"mask": mask}
     trained = [tensor for tensor in (tokens, *options.values(), *block.parameters()) if not tensor.stop_gradient]
     if not trained:
         return block(tokens, **options)

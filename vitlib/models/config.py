@@ -22,9 +22,9 @@ from .other_libraries import OPTIONS
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "activation": tuple(ACTIVATIONS),
-    "pos_embed": ("learned", "sincos2d", "none"),
+    "pos_embed": ("learned", "sincos2d", "rotary", "none"),
     "position_resize": tuple(RESIZE_METHODS),
-    "global_pool": ("token", "avg", "none"),
+    "global_pool": ("token", "avg", "map", "none"),
     "drop_path_schedule": ("linear", "constant"),
     "weight_init": tuple(SCHEMES),
 }
@@ -54,11 +54,14 @@ class ViTConfig(Record):
         img_size: Image size in pixels, an int or (height, width). Default: 224.
         patch_size: Patch size in pixels, an int or (height, width). Default: 16.
         in_chans: Channels of an image. Default: 3.
-        num_classes: Classes of the head; 0 for no head: the model gives pooled features [B, D]. Default: 1000.
+        num_classes: Classes of the head, or the width of a CLIP tower's projected embedding; 0 for no head: the model
+            gives pooled features [B, D]. Default: 1000.
         embed_dim: Width D of the tokens. Default: 768.
         depth: Number of encoder blocks. Default: 12.
         num_heads: Attention heads; they divide embed_dim. Default: 12.
         mlp_ratio: Hidden width of the MLP divided by embed_dim. Default: 4.0.
+        gated_mlp: Whether the MLP multiplies its hidden layer with a gate (SwiGLU, arXiv 2002.05202, with activation
+            "silu"). Default: False.
         activation: Activation of the MLP: "gelu" (exact), "gelu_tanh", "quick_gelu", "relu" or "silu". Default: 'gelu'.
         norm_eps: Epsilon of every LayerNorm, above 0 and at most 1e-3. Default: 1e-6.
         qkv_bias: Whether the projection to q, k and v has a bias. Default: True.
@@ -67,13 +70,15 @@ class ViTConfig(Record):
         class_token: Whether a class token stands before the patches. Default: True.
         distillation_token: Whether there is DeiT's distillation token, with a second head. Default: False.
         reg_tokens: Number of register tokens (arXiv 2309.16588), between class token and patches. Default: 0.
-        pos_embed: Positions: "learned", "sincos2d" (fixed), or "none". Default: 'learned'.
+        pos_embed: Positions: "learned", "sincos2d" (fixed), "rotary" (in attention, over the patches alone, without a
+            table; DINOv3, arXiv 2508.10104), or "none". Default: 'learned'.
+        rotary_base: Period of the slowest of the rotary angles, at least 1. Default: 100.0.
         no_embed_class: Whether positions are for the patches alone, without rows for the prefix tokens. Default: False.
         position_resize: How a position table is resampled to another grid: "timm", "bilinear", "google", "deit",
             "torchvision", "dino" or "dinov2_registers" (see vitlib.layers.position). Default: 'timm'.
         pre_norm: Whether a LayerNorm stands before the blocks (CLIP). Default: False.
-        global_pool: Input of the head: "token" (class token), "avg" (mean of the patches) or "none" (every token).
-            Default: 'token'.
+        global_pool: Input of the head: "token" (class token), "avg" (mean of the patches), "map" (attention pooling
+            of the patches; SigLIP, arXiv 2303.15343) or "none" (every token). Default: 'token'.
         fc_norm: Whether the final norm comes after pooling instead of before; None: after for "avg". Default: None.
         pre_logits: Width of a tanh layer before the head (ViT paper, pre-training); None: no layer. Default: None.
         init_values: Initial value of LayerScale; None: no LayerScale. Default: None.
@@ -100,6 +105,7 @@ class ViTConfig(Record):
     depth: int = 12
     num_heads: int = 12
     mlp_ratio: float = 4.0
+    gated_mlp: bool = False
     activation: str = "gelu"
     norm_eps: float = 1e-6
     qkv_bias: bool = True
@@ -109,6 +115,7 @@ class ViTConfig(Record):
     distillation_token: bool = False
     reg_tokens: int = 0
     pos_embed: str = "learned"
+    rotary_base: float = 100.0
     no_embed_class: bool = False
     position_resize: str = "timm"
     pre_norm: bool = False
@@ -166,6 +173,14 @@ class ViTConfig(Record):
                 f"distillation_token=True needs global_pool='token', found {self.global_pool!r}: "
                 "each head reads its own token"
             )
+        check_number("rotary_base", self.rotary_base, "[1, inf)")
+        if self.pos_embed == "rotary" and self.embed_dim // self.num_heads % 4:
+            raise ValueError(
+                f"num_heads={self.num_heads} of embed_dim={self.embed_dim}: expected heads whose width is a multiple "
+                "of 4 for rotary positions"
+            )
+        if self.pos_embed == "rotary" and self.patch_drop_rate:
+            raise ValueError("patch_drop_rate does not go with rotary positions; use patch_drop_rate=0.0")
         if self.pos_embed == "sincos2d" and (self.embed_dim % 4 or self.embed_dim < 8):
             raise ValueError(f"embed_dim={self.embed_dim}: expected a multiple of 4, at least 8, for sincos2d")
 
@@ -173,6 +188,11 @@ class ViTConfig(Record):
     def num_prefix_tokens(self) -> int:
         """Tokens before the patches: class, distillation and registers, in this order."""
         return self.class_token + self.distillation_token + self.reg_tokens
+
+    @property
+    def has_position_table(self) -> bool:
+        """Whether positions are a table that is added to the tokens."""
+        return self.pos_embed in ("learned", "sincos2d")
 
     @property
     def grid_size(self) -> tuple[int, int]:

@@ -61,7 +61,7 @@ class Editable:
         """
         old_grid = self.patch_embed.grid_size
         new_grid = grid_of(to_pair(size, "img_size"), self.patch_embed.patch_size, self.patch_embed.dynamic_img_pad)
-        if self.config.pos_embed != "none" and new_grid != old_grid and self.pos_embed._is_initialized():
+        if self.config.has_position_table and new_grid != old_grid and self.pos_embed._is_initialized():
             with paddle.no_grad():
                 table, dtype = self.pos_embed, self.pos_embed.dtype
                 if dtype != paddle.float64:  # a CPU has no matrix product in half precision
@@ -71,7 +71,7 @@ class Editable:
             self.pos_embed.clear_gradient(False)
         self.patch_embed.set_image_size(size)
         self.config = self.config.replace(img_size=size, preprocess=self.config.preprocess.replace(size=None))
-        if self.config.pos_embed != "none" and not self.pos_embed._is_initialized():
+        if self.config.has_position_table and not self.pos_embed._is_initialized():
             self._reshape_unfilled(self.pos_embed)
 
     def _reshape_unfilled(self, parameter: paddle.Tensor) -> None:

@@ -39,9 +39,9 @@ class FeatureExtractor:
         Blocks after the last one asked for are not run. Raises ValueError for a layer that does not exist.
         """
         indices = self.layer_indices(layers)
-        tokens, found = self.embed(x), {}
+        tokens, options, found = self.embed(x), self.block_options(x), {}
         for index, block in enumerate(self.blocks[: max(indices) + 1]):
-            tokens = self._run_block(block, tokens, None)
+            tokens = self._run_block(block, tokens, options)
             if index in indices:
                 found[index] = self.norm(tokens) if norm else tokens
         num_prefix, grid = self.num_prefix_tokens, self.patch_embed.grid_for(x)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import paddle
 
 from ..images.checks import did_you_mean
-from ..layers.initialization import attr
+from ..layers.initialization import attr, truncated_normal
 
 if TYPE_CHECKING:
     from .vision_transformer import VisionTransformer
@@ -20,13 +20,13 @@ _KINDS = {
     r"patch_embed\.proj\.weight": "patch",
     r"patch_embed\.proj\.bias": "patch_bias",
     r"blocks\.\d+\.attn\.qkv\.weight": "qkv",
-    r"(blocks\.\d+\.(attn\.proj|mlp\.fc[12])|pre_logits\.fc)\.weight": "linear",
-    r"(blocks\.\d+\.attn\.(qkv|proj)|pre_logits\.fc)\.bias": "linear_bias",
-    r"blocks\.\d+\.mlp\.fc[12]\.bias": "mlp_bias",
+    r"(blocks\.\d+\.(attn\.proj|mlp\.fc[12])|pre_logits\.fc|attn_pool\.(q|kv|proj|mlp\.fc[12]))\.weight": "linear",
+    r"(blocks\.\d+\.attn\.(qkv|proj)|pre_logits\.fc|attn_pool\.(q|kv|proj))\.bias": "linear_bias",
+    r"(blocks\.\d+|attn_pool)\.mlp\.fc[12]\.bias": "mlp_bias",
     r"head(_dist)?\.weight": "head",
     r"head(_dist)?\.bias": "head_bias",
 }
-_NORM = r"(norm|norm_pre|fc_norm|blocks\.\d+\.(norm[12]|attn\.[qk]_norm))\.(weight|bias)"
+_NORM = r"(norm|norm_pre|fc_norm|attn_pool\.norm|blocks\.\d+\.(norm[12]|attn\.[qk]_norm))\.(weight|bias)"
 _LAYER_SCALE = r"blocks\.\d+\.ls[12]\.gamma"
 
 
@@ -59,6 +59,8 @@ def _attribute(model: VisionTransformer, name: str, parameters: Mapping[str, pad
         return paddle.ParamAttr(initializer=paddle.nn.initializer.Constant(config.init_values))
     if re.fullmatch(r"(cls|dist|reg)_token", name):
         return attr(config.weight_init, name, config.embed_dim, config.embed_dim)
+    if name == "attn_pool.latent":
+        return paddle.ParamAttr(initializer=truncated_normal(1 / math.sqrt(config.embed_dim)))
     kind = next((kind for pattern, kind in _KINDS.items() if re.fullmatch(pattern, name)), None)
     if kind is None:
         raise ValueError(

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ..images import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from ..images import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
-# width, blocks, heads (ViT paper, Table 1; DeiT paper, Table 1; DeiT III, arXiv 2204.07118, Table 1)
+# width, blocks, heads (ViT paper, Table 1; DeiT paper, Table 1; DeiT III, arXiv 2204.07118, Table 1; DINOv2,
+# arXiv 2304.07193, Table 17; DINOv3, arXiv 2508.10104, Table 2; So400m, arXiv 2305.13035)
 SIZES: dict[str, tuple[int, int, int]] = {
     "tiny": (192, 12, 3),
     "small": (384, 12, 6),
@@ -16,10 +17,24 @@ SIZES: dict[str, tuple[int, int, int]] = {
     "base": (768, 12, 12),
     "large": (1024, 24, 16),
     "huge": (1280, 32, 16),
+    "giant": (1536, 40, 24),
+    "small_plus": (384, 12, 6),
+    "huge_plus": (1280, 32, 20),
+    "so400m": (1152, 27, 16),
+    "giantopt": (1536, 40, 16),
+}
+_SWIGLU: dict[str, Any] = {"gated_mlp": True, "activation": "silu"}
+# What a size changes in the MLP.
+MLPS: dict[str, dict[str, Any]] = {
+    "giant": {**_SWIGLU, "mlp_ratio": 4096 / 1536},
+    "small_plus": _SWIGLU,
+    "huge_plus": _SWIGLU,
+    "so400m": {"mlp_ratio": 4304 / 1152},
 }
 
+_CLIP = Preprocess(mean=CLIP_MEAN, std=CLIP_STD)
 _IMAGENET = Preprocess(mean=IMAGENET_MEAN, std=IMAGENET_STD)
-# Options of a family that differ from ViTConfig's defaults
+# What a family changes in ViTConfig's defaults.
 FAMILIES: dict[str, dict[str, Any]] = {
     "vit": {},
     "gap": {"class_token": False, "global_pool": "avg", "fc_norm": False},
@@ -32,7 +47,31 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "init_values": 1e-4,
         "drop_path_schedule": "constant",
     },
+    "dinov2": {"num_classes": 0, "init_values": 1e-5, "preprocess": _IMAGENET},
+    "dinov3": {
+        "num_classes": 0,
+        "init_values": 1e-5,
+        "preprocess": _IMAGENET,
+        "reg_tokens": 4,
+        "pos_embed": "rotary",
+        "norm_eps": 1e-5,
+        "global_pool": "avg",
+        "fc_norm": False,
+        "dynamic_img_size": True,
+    },
+    "clip": {"pre_norm": True, "patch_bias": False, "norm_eps": 1e-5, "preprocess": _CLIP},
+    "siglip": {"class_token": False, "global_pool": "map", "num_classes": 0},
 }
+FAMILIES |= {
+    "dinov2_reg": {**FAMILIES["dinov2"], "reg_tokens": 4, "no_embed_class": True},
+    "dinov3_no_bias": {**FAMILIES["dinov3"], "qkv_bias": False},
+    # OpenAI's towers, with the projection to the common space of images and texts as head
+    "clip_b": {**FAMILIES["clip"], "activation": "quick_gelu", "num_classes": 512},
+    "clip_l": {**FAMILIES["clip"], "activation": "quick_gelu", "num_classes": 768},
+    "siglip_tanh": {**FAMILIES["siglip"], "activation": "gelu_tanh"},
+}
+# Share of an image that is kept; without a row, timm's rule: 0.9 at 224, and all of it at larger sizes.
+FAMILY_CROPS: dict[str, float] = {"dinov2": 1.0, "dinov2_reg": 1.0, "siglip": 0.9, "siglip_tanh": 0.9}
 
 # Where the top-1 accuracy of a family was published
 TOP1_SOURCES = {
@@ -231,5 +270,47 @@ PRESETS: dict[str, Preset] = {
         Weights("fb_in1k", _FB + "deit_3_huge_224_1k.pth", 85.2),
         Weights("fb_in22k_ft_in1k", _FB + "deit_3_huge_224_21k_v1.pth"),
     )),
+    "vit_small_patch8_224": Preset("vit", "small", 8, 224),
+    "vit_small_patch14_dinov2": Preset("dinov2", "small", 14, 518),
+    "vit_base_patch14_dinov2": Preset("dinov2", "base", 14, 518),
+    "vit_large_patch14_dinov2": Preset("dinov2", "large", 14, 518),
+    "vit_giant_patch14_dinov2": Preset("dinov2", "giant", 14, 518),
+    "vit_small_patch14_reg4_dinov2": Preset("dinov2_reg", "small", 14, 518),
+    "vit_base_patch14_reg4_dinov2": Preset("dinov2_reg", "base", 14, 518),
+    "vit_large_patch14_reg4_dinov2": Preset("dinov2_reg", "large", 14, 518),
+    "vit_giant_patch14_reg4_dinov2": Preset("dinov2_reg", "giant", 14, 518),
+    "vit_small_patch16_dinov3": Preset("dinov3_no_bias", "small", 16, 256),
+    "vit_small_plus_patch16_dinov3": Preset("dinov3_no_bias", "small_plus", 16, 256),
+    "vit_base_patch16_dinov3": Preset("dinov3_no_bias", "base", 16, 256),
+    "vit_large_patch16_dinov3": Preset("dinov3_no_bias", "large", 16, 256),
+    "vit_huge_plus_patch16_dinov3": Preset("dinov3_no_bias", "huge_plus", 16, 256),
+    "vit_small_patch16_dinov3_qkvb": Preset("dinov3", "small", 16, 256),
+    "vit_small_plus_patch16_dinov3_qkvb": Preset("dinov3", "small_plus", 16, 256),
+    "vit_base_patch16_dinov3_qkvb": Preset("dinov3", "base", 16, 256),
+    "vit_large_patch16_dinov3_qkvb": Preset("dinov3", "large", 16, 256),
+    "vit_huge_plus_patch16_dinov3_qkvb": Preset("dinov3", "huge_plus", 16, 256),
+    "vit_base_patch32_clip_224": Preset("clip", "base", 32, 224),
+    "vit_base_patch16_clip_224": Preset("clip", "base", 16, 224),
+    "vit_large_patch14_clip_224": Preset("clip", "large", 14, 224),
+    "vit_large_patch14_clip_336": Preset("clip", "large", 14, 336),
+    "vit_base_patch32_clip_quickgelu_224": Preset("clip_b", "base", 32, 224),
+    "vit_base_patch16_clip_quickgelu_224": Preset("clip_b", "base", 16, 224),
+    "vit_large_patch14_clip_quickgelu_224": Preset("clip_l", "large", 14, 224),
+    "vit_large_patch14_clip_quickgelu_336": Preset("clip_l", "large", 14, 336),
+    "vit_base_patch32_siglip_256": Preset("siglip_tanh", "base", 32, 256),
+    "vit_base_patch16_siglip_224": Preset("siglip", "base", 16, 224),
+    "vit_base_patch16_siglip_256": Preset("siglip", "base", 16, 256),
+    "vit_base_patch16_siglip_384": Preset("siglip", "base", 16, 384),
+    "vit_base_patch16_siglip_512": Preset("siglip", "base", 16, 512),
+    "vit_large_patch16_siglip_256": Preset("siglip", "large", 16, 256),
+    "vit_large_patch16_siglip_384": Preset("siglip", "large", 16, 384),
+    "vit_large_patch16_siglip_512": Preset("siglip_tanh", "large", 16, 512),
+    "vit_so400m_patch14_siglip_224": Preset("siglip", "so400m", 14, 224),
+    "vit_so400m_patch14_siglip_378": Preset("siglip", "so400m", 14, 378),
+    "vit_so400m_patch16_siglip_256": Preset("siglip_tanh", "so400m", 16, 256),
+    "vit_so400m_patch16_siglip_384": Preset("siglip_tanh", "so400m", 16, 384),
+    "vit_so400m_patch16_siglip_512": Preset("siglip_tanh", "so400m", 16, 512),
+    "vit_giantopt_patch16_siglip_256": Preset("siglip_tanh", "giantopt", 16, 256),
+    "vit_giantopt_patch16_siglip_384": Preset("siglip_tanh", "giantopt", 16, 384),
 }
 # fmt: on

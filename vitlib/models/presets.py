@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ..images import Preprocess
 from ..images.checks import did_you_mean
 from .config import ViTConfig
-from .preset_table import FAMILIES, PRESETS, SIZES, TAG_CLASSES, TAG_CROPS, TOP1_SOURCES
+from .preset_table import FAMILIES, FAMILY_CROPS, MLPS, PRESETS, SIZES, TAG_CLASSES, TAG_CROPS, TOP1_SOURCES
 
 _PADDLECLAS = "https://paddle-imagenet-models-name.bj.bcebos.com/dygraph/"
 _PADDLECLAS_NAMES = {"vit": "ViT", "deit": "DeiT"}
@@ -124,11 +124,12 @@ def get_config(name: str) -> ViTConfig:
     embed_dim, depth, num_heads = SIZES[preset.size]
     config = ViTConfig(
         img_size=preset.image, patch_size=preset.patch, embed_dim=embed_dim, depth=depth, num_heads=num_heads
-    ).replace(**FAMILIES[preset.family], **preset.options)
+    ).replace(**{**FAMILIES[preset.family], **MLPS.get(preset.size, {}), **preset.options})
     # timm's rule: fine-tuned at a larger size, evaluated on the whole image
-    crop = TAG_CROPS.get(tag, 0.9 if preset.image == 224 else 1.0)
+    crop = TAG_CROPS.get(tag, FAMILY_CROPS.get(preset.family, 0.9 if preset.image == 224 else 1.0))
     return config.replace(
-        num_classes=TAG_CLASSES.get(tag, 1000), preprocess=config.preprocess.replace(crop_fraction=crop)
+        num_classes=TAG_CLASSES.get(tag, config.num_classes),
+        preprocess=config.preprocess.replace(crop_fraction=crop),
     )
 
 

@@ -9,9 +9,19 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ..layers import EncoderBlock, LayerNorm, PatchEmbed, resample_positions, sincos_positions
+from ..layers import (
+    AttentionPool,
+    EncoderBlock,
+    LayerNorm,
+    PatchEmbed,
+    RotaryPositions,
+    resample_positions,
+    sincos_positions,
+)
+from ..layers.encoder_block import hidden_width
 from ..layers.initialization import attr, linear
 from ..layers.recompute import recompute
+from ..layers.rotary import rotary_block_class
 from .config import ViTConfig, merged_config
 from .editing import Editable
 from .features import FeatureExtractor
@@ -71,13 +81,17 @@ class VisionTransformer(Editable, FeatureExtractor, Copyable, nn.Layer):
         for name in self.prefix_names:
             token = self.create_parameter([1, int(counts[name]), width], attr=attr(init, name, width, width))
             self.add_parameter(name, token)
-        if config.pos_embed != "none":
+        if config.has_position_table:
             self.pos_embed = self.make_position_table()
         self.pos_drop = nn.Dropout(config.pos_drop_rate)
         self.norm_pre = self._norm(config.pre_norm)
+        block_class = self.block_class
+        if config.pos_embed == "rotary":
+            self.rotary = RotaryPositions(width // config.num_heads, config.rotary_base, self.num_prefix_tokens)
+            block_class = rotary_block_class(block_class)
         self.blocks = nn.LayerList(
             [
-                self.block_class(
+                block_class(
                     width,
                     config.num_heads,
                     config.mlp_ratio,
@@ -88,6 +102,7 @@ class VisionTransformer(Editable, FeatureExtractor, Copyable, nn.Layer):
                     init_values=config.init_values,
                     drop_path=rate,
                     activation=config.activation,
+                    gated_mlp=config.gated_mlp,
                     norm_eps=config.norm_eps,
                     fused_attn=config.fused_attn,
                     weight_init=init,
@@ -97,6 +112,17 @@ class VisionTransformer(Editable, FeatureExtractor, Copyable, nn.Layer):
         )
         after_pool = config.global_pool == "avg" if config.fc_norm is None else config.fc_norm
         self.norm = self._norm(not after_pool)
+        if config.global_pool == "map":
+            self.attn_pool = AttentionPool(
+                width,
+                config.num_heads,
+                hidden_width(width, config.mlp_ratio),
+                qkv_bias=config.qkv_bias,
+                activation=config.activation,
+                norm_class=self.norm_class,
+                norm_eps=config.norm_eps,
+                weight_init=init,
+            )
         self.fc_norm = self._norm(after_pool)
         self.pre_logits = nn.Identity()
         if config.pre_logits:
@@ -166,7 +192,7 @@ class VisionTransformer(Editable, FeatureExtractor, Copyable, nn.Layer):
         return self.norm_pre(self._drop_patches(self.pos_drop(tokens)))
 
     def _positions(self, grid: tuple[int, int]) -> paddle.Tensor | None:
-        if self.config.pos_embed == "none":
+        if not self.config.has_position_table:
             return None
         return resample_positions(self.pos_embed, self.patch_embed.grid_size, grid, self.config.position_resize)
 
@@ -186,19 +212,26 @@ class VisionTransformer(Editable, FeatureExtractor, Copyable, nn.Layer):
         patches = paddle.take_along_axis(patches, order, axis=1, broadcast=False)
         return paddle.concat([prefix, patches], axis=1) if num_prefix else patches
 
-    def _run_block(self, block: nn.Layer, tokens: paddle.Tensor, mask: paddle.Tensor | None) -> paddle.Tensor:
+    def block_options(self, x: paddle.Tensor, mask: paddle.Tensor | None = None) -> dict[str, paddle.Tensor]:
+        """What every block takes beside the tokens of images x [B, C, H, W]: a mask, rotary positions, or nothing."""
+        options = {} if mask is None else {"mask": mask}
+        if self.config.pos_embed == "rotary":
+            options["rotary"] = self.rotary(self.patch_embed.grid_for(x))
+        return options
+
+    def _run_block(self, block: nn.Layer, tokens: paddle.Tensor, options: dict[str, paddle.Tensor]) -> paddle.Tensor:
         if self.recompute and self.training and paddle.is_grad_enabled():
-            return recompute(block, tokens, mask)
-        return block(tokens) if mask is None else block(tokens, mask=mask)
+            return recompute(block, tokens, **options)
+        return block(tokens, **options)
 
     def forward_features(self, x: paddle.Tensor, mask: paddle.Tensor | None = None) -> paddle.Tensor:
         """Images [B, C, H, W] -> all tokens after the final norm [B, P + N, D].
 
         mask: broadcastable to [B, heads, P + N, P + N], boolean (True takes part) or added to the attention logits.
         """
-        tokens = self.embed(x)
+        tokens, options = self.embed(x), self.block_options(x, mask)
         for block in self.blocks:  # equations 2 and 3
-            tokens = self._run_block(block, tokens, mask)
+            tokens = self._run_block(block, tokens, options)
         return self.norm(tokens)
 
     def pool(self, tokens: paddle.Tensor) -> paddle.Tensor:
@@ -207,6 +240,8 @@ class VisionTransformer(Editable, FeatureExtractor, Copyable, nn.Layer):
             return tokens[:, 0]
         if self.config.global_pool == "avg":
             return tokens[:, self.num_prefix_tokens :].mean(axis=1)
+        if self.config.global_pool == "map":
+            return self.attn_pool(tokens[:, self.num_prefix_tokens :])
         return tokens
 
     def forward_head(self, tokens: paddle.Tensor, pre_logits: bool = False) -> paddle.Tensor:

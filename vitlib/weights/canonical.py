@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Protocol
 
 import numpy as np
 
 from ..checkpoint.errors import WeightsError, listed, quoted
 from .dialects import NAMES, SIGNATURES, Dialect, recognise
+from .dialects.dialect import ZEROS, Target
 from .layouts import heads_in_shape, shape_in_vitlib, to_vitlib
 
 MAX_BLOCKS = 1000
@@ -29,15 +31,24 @@ class Tensors(Protocol):
 
 @dataclass(frozen=True)
 class Part:
-    """A tensor of a file or, where the blocks are stacked, one slice of it."""
+    """A tensor of a file, a part of it, or zeros that no file has.
+
+    shape: of what `read` gives. block: the one to take, where the blocks are stacked. rows: the first and the last but
+    one to take of the first axis.
+    """
 
     name: str
     shape: tuple[int, ...]
     block: int | None = None
+    rows: tuple[int, int] | None = None
 
     def read(self, file: Tensors) -> np.ndarray:
+        if self.name == ZEROS:
+            return np.zeros(self.shape, np.float32)
         array = file.read(self.name)
-        return array if self.block is None else array[self.block]
+        if self.block is not None:
+            array = array[self.block]
+        return array if self.rows is None else array[slice(*self.rows)]
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,11 @@ class Entry:
     name: str
     heads: int | None = None
 
+    @property
+    def tensors(self) -> tuple[Part, ...]:
+        """The parts that are in the file."""
+        return tuple(part for part in self.parts if part.name != ZEROS)
+
     def read(self, file: Tensors) -> np.ndarray:
         """The array in vitlib's layout; a view on the file where that is possible."""
         return to_vitlib(self.name, self.layout, [part.read(file) for part in self.parts])
@@ -62,12 +78,14 @@ class Entry:
 class Canonical:
     """The content of a weight file under vitlib's names.
 
-    unexpected: names in the file that the dialect does not know. prefix: before every name that it knows.
+    unexpected: names in the file that the dialect does not know. foreign: those of other parts of a larger model.
+    prefix: before every name that the dialect knows.
     """
 
     dialect: Dialect
     entries: dict[str, Entry]
     unexpected: tuple[str, ...]
+    foreign: tuple[str, ...] = ()
     prefix: str = ""
 
 
@@ -85,24 +103,54 @@ def canonical(file: Tensors, dialect: str = "auto") -> Canonical:
     found, prefix = _recognise_under_prefix(names, file.format, dialect)
     gathered: dict[str, dict[int, Part]] = {}
     counts: dict[str, int] = {}
-    unexpected = []
+    unexpected, foreign = [], []
     for name, part in _single_blocks(file, names, found, prefix):
-        place = found.find(found.unprefixed(name.removeprefix(prefix))) if name.startswith(prefix) else None
-        if place is None:
-            unexpected.append(name)
-            continue
-        ours, index, counts[ours] = place
-        if index in gathered.setdefault(ours, {}):
-            other = gathered[ours][index].name
-            raise WeightsError(f"spells the parameter {quoted(ours)} twice, as {quoted(other)} and as {quoted(name)}")
-        gathered[ours][index] = part
+        inner = name.removeprefix(prefix)
+        strange = found.is_foreign(inner)
+        targets = [] if strange or not name.startswith(prefix) else found.find(found.unprefixed(inner))
+        if not targets:
+            (foreign if strange else unexpected).append(name)
+        for target in targets:
+            ours, counts[target.name] = target.name, target.count
+            if target.place in gathered.setdefault(ours, {}):
+                other = gathered[ours][target.place].name
+                raise WeightsError(
+                    f"spells the parameter {quoted(ours)} twice, as {quoted(other)} and as {quoted(name)}"
+                )
+            gathered[ours][target.place] = _share(part, target)
+    _add_zeros(found, gathered)
     entries = {}
     for ours, pieces in gathered.items():
-        if len(pieces) != counts[ours]:
+        if len(pieces) != counts.get(ours, 1):
             have = ", ".join(quoted(part.name) for part in pieces.values())
             raise WeightsError(f"holds only a part of {quoted(ours)}: {have}")
-        entries[ours] = _entry(ours, found.layout, [pieces[index] for index in sorted(pieces)])
-    return Canonical(found, entries, tuple(unexpected), prefix)
+        layout = found.layouts.get(ours, found.layout)
+        entries[ours] = _entry(ours, layout, [pieces[index] for index in sorted(pieces)])
+    return Canonical(found, entries, tuple(unexpected), tuple(foreign), prefix)
+
+
+def _share(part: Part, target: Target) -> Part:
+    """The rows of a tensor that go to one of several parameters."""
+    if target.stop - target.start == 1:
+        return part
+    rows = tuple(part.shape[0] * end if part.shape else Fraction(1, 2) for end in (target.start, target.stop))
+    if any(row.denominator > 1 for row in rows):
+        raise WeightsError(f"has {quoted(part.name)} with shape {list(part.shape)}, which does not divide into parts")
+    start, stop = (int(row) for row in rows)
+    return replace(part, shape=(stop - start, *part.shape[1:]), rows=(start, stop))
+
+
+def _add_zeros(dialect: Dialect, gathered: dict[str, dict[int, Part]]) -> None:
+    """The pieces that are zero: as their neighbours, and a bias without any as wide as its weight."""
+    blocks = [name.split(".")[1] for name in gathered if name.startswith("blocks.") and name.endswith(".norm1.weight")]
+    for target in dialect.zeros:
+        for name in {target.name.replace("{i}", block) for block in blocks or ["0"]}:
+            if others := gathered.get(name):
+                others[target.place] = Part(ZEROS, next(iter(others.values())).shape)
+            elif target.count == 1 and (weight := gathered.get(name.replace(".bias", ".weight"))):
+                layout = dialect.layouts.get(name.replace(".bias", ".weight"), dialect.layout)
+                shape = weight[0].shape
+                gathered[name] = {0: Part(ZEROS, (shape[0 if layout == "torch" else -1],) if shape else ())}
 
 
 def _recognise_under_prefix(names: list[str], format: str, wanted: str) -> tuple[Dialect, str]:
@@ -141,7 +189,7 @@ def _single_blocks(file: Tensors, names: list[str], dialect: Dialect, prefix: st
         if dialect.stacked and dialect.stacked[0] in name and shape:
             stacked, single = dialect.stacked
             first = name.replace(stacked, single.replace("{i}", "0"))
-            if dialect.find(dialect.unprefixed(first.removeprefix(prefix))) is not None:
+            if dialect.find(dialect.unprefixed(first.removeprefix(prefix))):
                 if not 0 < shape[0] <= MAX_BLOCKS or 0 in shape:
                     raise WeightsError(
                         f"stacks {shape[0]} blocks in {quoted(name)} of shape {list(shape)}, expected 1 to {MAX_BLOCKS}"

@@ -72,6 +72,7 @@ _PLAIN: dict[str, Any] = {
     "qk_norm": False,
     "pre_norm": False,
     "patch_bias": True,
+    "gated_mlp": False,
 }
 
 
@@ -155,8 +156,8 @@ def _refuse(model: VisionTransformer, row: Format, beyond: tuple[str, ...]) -> N
         for name, usual in _PLAIN.items()
         if name not in beyond and getattr(config, name) not in (usual, False if usual is None else usual)
     ]
-    if config.pos_embed == "none":
-        found.append("pos_embed='none'")
+    if not config.has_position_table:
+        found.append(f"pos_embed={config.pos_embed!r}")
     if "grid" not in beyond and _odd_grid(model):
         found.append(_odd_grid(model))
     if found:
@@ -218,7 +219,7 @@ def _template(name: str) -> tuple[str, str, str]:
 
 def _notes(model: VisionTransformer) -> dict[str, str]:
     """Facts that no name or shape tells: the grid of a table that is not square, and that there is no table."""
-    if model.config.pos_embed == "none":
-        return {"vitlib.pos_embed": "none"}
+    if not model.config.has_position_table:
+        return {"vitlib.pos_embed": model.config.pos_embed}
     rows, columns = model.patch_embed.grid_size
     return {} if rows == columns else {"vitlib.grid": f"{rows}x{columns}"}

@@ -8,12 +8,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..checkpoint.errors import WeightsError
-from ..models.preset_table import SIZES
+from ..layers.encoder_block import hidden_width
+from ..models.preset_table import MLPS, SIZES
 from .canonical import MAX_BLOCKS, Canonical
 from .position_grid import Grid, config_grid, rows_for_patches_alone, table_grid
 
 # Heads cannot be read off shapes; these published widths, depths and MLP widths have these heads.
-_HEADS = {(width, depth, 4 * width): heads for width, depth, heads in SIZES.values()}
+_HEADS = {
+    (
+        width,
+        depth,
+        hidden_width(width, MLPS.get(size, {}).get("mlp_ratio", 4.0)),
+        "gated_mlp" in MLPS.get(size, {}),
+    ): heads
+    for size, (width, depth, heads) in SIZES.items()
+}
 _GAP_WITH_OTHERS = (768, 12, 4 * 768)  # 12 heads as ViT-B's, or timm's vit_base_patch16_gap_224 with 16
 
 
@@ -50,7 +59,8 @@ def infer_config(
     depth = _depth(weights)
     if depth == 0:
         raise WeightsError("holds no encoder block")
-    hidden = _shape(weights, "blocks.0.mlp.fc1.weight", 2)[1]
+    hidden = _shape(weights, "blocks.0.mlp.fc2.weight", 2)[0]
+    gated = _shape(weights, "blocks.0.mlp.fc1.weight", 2)[1] == 2 * hidden
     found = Inferred()
     options = found.options
     options |= {
@@ -59,7 +69,8 @@ def infer_config(
         "embed_dim": width,
         "depth": depth,
         "mlp_ratio": hidden / width,
-        "num_heads": _heads(weights, width, depth, hidden, given, found.assumed),
+        "gated_mlp": gated,
+        "num_heads": _heads(weights, width, depth, hidden, gated, given, found.assumed),
         "qkv_bias": "blocks.0.attn.qkv.bias" in entries,
         "qk_norm": "blocks.0.attn.q_norm.weight" in entries,
         "patch_bias": "patch_embed.proj.bias" in entries,
@@ -72,7 +83,11 @@ def infer_config(
     }
     if "blocks.0.ls1.gamma" in entries:
         options["init_values"] = 1e-4
-    if "fc_norm.weight" in entries:
+    if gated:
+        options["activation"] = "silu"
+    if "attn_pool.latent" in entries:
+        options["global_pool"] = "map"
+    elif "fc_norm.weight" in entries:
         options |= {"fc_norm": True, "global_pool": "avg"}
     elif not options["class_token"]:
         options |= {"fc_norm": False, "global_pool": "avg"}
@@ -96,7 +111,7 @@ def check_config(weights: Canonical, options: Mapping[str, Any]) -> None:
     for name, value in found.items():
         if name in options and options[name] != value:
             raise WeightsError(f"has tensors of {name}={value}, and a config beside it that says {options[name]}")
-    hidden = _shape(weights, "blocks.0.mlp.fc1.weight", 2)[1]
+    hidden = _shape(weights, "blocks.0.mlp.fc2.weight", 2)[0]
     ratio = options.get("mlp_ratio")
     if ratio is not None and not (isinstance(ratio, (int, float)) and abs(ratio * found["embed_dim"] - hidden) < 1):
         raise WeightsError(f"has an MLP of {hidden}, and a config beside it that says {ratio} times the width")
@@ -106,7 +121,7 @@ def check_config(weights: Canonical, options: Mapping[str, Any]) -> None:
             raise WeightsError(
                 f"has a position table of {rows} rows, and a config beside it a grid of {grid[0]} x {grid[1]}"
             )
-    elif options.get("pos_embed", "none") != "none":
+    elif options.get("pos_embed", "none") not in ("none", "rotary"):
         raise WeightsError("has no position table, and a config beside it that says there is one")
 
 
@@ -119,15 +134,21 @@ def _infer_positions(
     told: Grid | None,
     source_grid: Grid | None,
 ) -> None:
-    """img_size and no_embed_class; or pos_embed="none"."""
+    """img_size and no_embed_class; or pos_embed without a table."""
     options = found.options
     if "pos_embed" not in weights.entries:
-        if given.get("pos_embed") != "none" and metadata.get("vitlib.pos_embed") != "none":
+        told_by = (given, {"pos_embed": metadata.get("vitlib.pos_embed")}, weights.dialect.numerics)
+        positions = next((some["pos_embed"] for some in told_by if some.get("pos_embed")), "")
+        if positions not in ("none", "rotary"):
             raise WeightsError(
                 "has no position table: its positions are rotary, relative, or there are none",
                 way_out='Give pos_embed="none" if the model has no positions; the others are not plain ViTs',
             )
-        options["pos_embed"] = "none"
+        options["pos_embed"] = positions
+        if positions == "rotary" and not {"img_size", "dynamic_img_size"} & set(given):
+            options |= {"img_size": (16 * patch[0], 16 * patch[1]), "dynamic_img_size": True}
+        if positions == "rotary" and "pos_embed" not in given:
+            found.assumed.append("rotary positions, as in DINOv3 with base 100")
         return
     rows = _shape(weights, "pos_embed", 3)[1]
     prefix = options["class_token"] + options["distillation_token"] + options["reg_tokens"]
@@ -158,7 +179,13 @@ def _infer_positions(
 
 
 def _heads(
-    weights: Canonical, width: int, depth: int, hidden: int, given: Mapping[str, Any], assumed: list[str]
+    weights: Canonical,
+    width: int,
+    depth: int,
+    hidden: int,
+    gated: bool,
+    given: Mapping[str, Any],
+    assumed: list[str],
 ) -> int:
     if "num_heads" in given:
         return given["num_heads"]
@@ -171,9 +198,9 @@ def _heads(
             "vit_base_patch16_gap_224",
             way_out="Give num_heads=",
         )
-    if (width, depth, hidden) in _HEADS:
-        assumed.append(f"num_heads={_HEADS[width, depth, hidden]}, as published models of this size have")
-        return _HEADS[width, depth, hidden]
+    if heads := _HEADS.get((width, depth, hidden, gated)):
+        assumed.append(f"num_heads={heads}, as published models of this size have")
+        return heads
     raise WeightsError(
         f"does not tell how many attention heads its model has, and no published one is {width} wide with {depth} "
         f"blocks and an MLP of {hidden}",

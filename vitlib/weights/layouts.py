@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-_LINEAR = re.compile(r"(^|\.)(qkv|attn\.proj|fc1|fc2|head|head_dist|pre_logits\.fc)\.weight$")
+_LINEAR = re.compile(r"(^|\.)(qkv|attn\.proj|fc1|fc2|head|head_dist|pre_logits\.fc|attn_pool\.(q|kv|proj))\.weight$")
 _JAX_RANKS = {"qkv.weight": 3, "qkv.bias": 2, "attn.proj.weight": 3, "patch_embed.proj.weight": 4}
 
 

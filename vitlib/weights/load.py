@@ -254,15 +254,15 @@ def _check(
 
 def _unusable_values(model: VisionTransformer, match: Match, file: Any) -> list[str]:
     """Integers where numbers with a fraction belong, and values that are not finite in the model's type."""
-    kinds = {part.name: file.spec(part.name)[1] for entry in match.entries.values() for part in entry.parts}
+    kinds = {part.name: file.spec(part.name)[1] for entry in match.entries.values() for part in entry.tensors}
     whole = [
         name
         for name, entry in match.entries.items()
-        if any(kinds[part.name].startswith(("int", "uint", "bool")) for part in entry.parts)
+        if any(kinds[part.name].startswith(("int", "uint", "bool")) for part in entry.tensors)
     ]
     problems = []
     if whole:
-        kind = kinds[match.entries[whole[0]].parts[0].name]
+        kind = kinds[match.entries[whole[0]].tensors[0].name]
         problems.append(f"integers ({kind}) in place of floating-point values: {', '.join(fold_blocks(whole))}")
     parameters = dict(model.named_parameters())
     rest = [name for name in match.entries if name not in whole]
@@ -281,7 +281,7 @@ def _finite(match: Match, name: str, file: Any, dtype: str) -> bool:
     looked at."""
     largest = _LARGEST.get(dtype)
     with np.errstate(all="ignore"):
-        for part in match.entries[name].parts:
+        for part in match.entries[name].tensors:
             array = part.read(file)
             if largest is not None:
                 if not (np.abs(array) <= largest).all():

@@ -77,7 +77,7 @@ def match_weights(
 
     fit_positions: (match, entries) -> None, fits the position table when heads and tokens are settled.
     """
-    match = Match(unexpected=list(weights.unexpected))
+    match = Match(unexpected=list(weights.unexpected), left_out=list(weights.foreign))
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
     entries = dict(weights.entries)
     _fit_distillation(match, entries, shapes)

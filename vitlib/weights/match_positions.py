@@ -32,7 +32,7 @@ def fit_positions(
     method: of resampling. metadata, source_grid, told, resampling: as in `table_grid`.
     """
     entry, config = entries.get("pos_embed"), model.config
-    if entry is None or config.pos_embed == "none" or len(entry.shape) != 3 or entry.shape[2] != config.embed_dim:
+    if entry is None or not config.has_position_table or len(entry.shape) != 3 or entry.shape[2] != config.embed_dim:
         return
     tokens = [name for name in ("cls_token", "dist_token", "reg_token") if name in entries or name in match.left_out]
     counts = {name: _token_count(entries.get(name)) for name in tokens}  # before the patches in the file

@@ -14,7 +14,7 @@ from .facebook import FACEBOOK
 from .google import GOOGLE
 from .huggingface import HUGGINGFACE, HUGGINGFACE_V5
 from .paddleclas import PADDLECLAS
-from .timm import TIMM
+from .timm import TIMM, TIMM_DINOV3, TIMM_DINOV3_GATED, TIMM_EVA
 from .torchvision import TORCHVISION, TORCHVISION_OLD
 
 __all__ = [
@@ -43,6 +43,9 @@ DIALECTS: tuple[Dialect, ...] = (
     BIG_VISION,
     FACEBOOK,
     PADDLECLAS,
+    TIMM_DINOV3_GATED,
+    TIMM_DINOV3,
+    TIMM_EVA,
     TIMM,
 )
 NAMES: tuple[str, ...] = tuple(dict.fromkeys(dialect.name for dialect in DIALECTS))

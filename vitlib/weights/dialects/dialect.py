@@ -5,15 +5,42 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...images import Preprocess
 from ...models import ViTConfig
 
 Rows = tuple[tuple[str, "str | tuple[str, ...]"], ...]
 
+# In place of one of their names: the parameter, or its part, is zero and the codebase has no tensor for it
+ZEROS = "zeros"
+
 _NUMBER = re.compile(r"(?<![0-9])[0-9]{1,4}(?![0-9])")
+_SLICE = re.compile(r"(.*)\[(?:(\d)/(\d))?:(?:(\d)/(\d))?\]$")
+# Beside the weights of an encoder, in files of any codebase: what pretraining alone uses, and counters and constants
+# that a model computes by itself
+_FOREIGN = (
+    r"(.*\.)?mask_token",
+    r"(.*\.)?position_ids",
+    r"(.*\.)?num_batches_tracked",
+    r"(.*\.)?total_(ops|params)",
+    r"(rope|rope_embed|rope_embeddings)\..*",
+    r"decoder(_embed|_pos_embed|_blocks|_norm|_pred)?(\..*)?",  # MAE
+    r"(dino_|ibot_)?head\.(mlp|last_layer)\..*",  # DINO, DINOv2
+)
+
+
+class Target(NamedTuple):
+    """Where a tensor goes: to vitlib's parameter `name`, as piece `place` of `count`; `start` and `stop` are the share
+    of its first axis that goes there."""
+
+    name: str
+    place: int
+    count: int
+    start: Fraction = Fraction(0)
+    stop: Fraction = Fraction(1)
 
 
 @dataclass(frozen=True)
@@ -23,13 +50,17 @@ class Dialect:
     name: the value of `dialect=`; generations of one codebase share it.
     signature: names that a file of this dialect has, all of them.
     rows: (vitlib's name, their name). `{i}` stands for the block; a name that ends in `*` is a module with a weight and
-        a bias. Several names on their side are concatenated, as q, k and v are into qkv.
+        a bias. Several names on their side are concatenated, as q, k and v are into qkv; ZEROS stands for a piece that
+        has no tensor. A name that ends in `[:1/3]` or `[1/3:]` is that share of the tensor's first axis.
     timm_names: names without a row are timm's, which are also vitlib's.
     named_signature: names that suffice when the caller asks for this dialect by name.
     formats: file formats that this dialect is recognised in; empty: any.
     layout: of linear weights: "torch" [out, in], "paddle" [in, out], or "jax" (kernels [in, out], of attention by head
         [D, heads, d]; convolutions HWIO).
+    layouts: vitlib's parameters whose tensors have another layout.
     prefixes: strings that may stand before every name.
+    foreign: patterns of whole names, beside those of all codebases, that belong to other parts of a larger model (a
+        text tower, a decoder): left out and reported.
     stacked: a prefix of names whose tensors hold all blocks, stacked on axis 0, and its form for a single block.
     numerics: options of `ViTConfig` as this codebase computes; empty where the names do not tell.
     preprocess: (config, names of parameters in the file) -> its usual evaluation transform for such a model.
@@ -43,7 +74,9 @@ class Dialect:
     named_signature: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
     layout: str = "torch"
+    layouts: Mapping[str, str] = field(default_factory=dict)
     prefixes: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
     stacked: tuple[str, str] | None = None
     numerics: Mapping[str, Any] = field(default_factory=dict)
     preprocess: Callable[[ViTConfig, Container[str]], Preprocess] | None = None
@@ -59,26 +92,47 @@ class Dialect:
                 found.append((ours.replace("*", kind), tuple(name.replace("*", spelled) for name in names)))
         return found
 
-    def find(self, name: str) -> tuple[str, int, int] | None:
-        """Their name -> (vitlib's name, place among the tensors that make this parameter, number of these tensors)."""
+    def find(self, name: str) -> list[Target]:
+        """The parameters, or pieces of them, that a tensor of theirs makes; none for a name that is not known."""
         if name in self._index:
             return self._index[name]
         for number in _NUMBER.finditer(name):
             template = f"{name[: number.start()]}{{i}}{name[number.end() :]}"
             if template in self._index:
-                ours, place, count = self._index[template]
-                return ours.replace("{i}", str(int(number[0]))), place, count
-        return (name, 0, 1) if self.timm_names else None
+                block = str(int(number[0]))
+                return [target._replace(name=target.name.replace("{i}", block)) for target in self._index[template]]
+        return [Target(name, 0, 1)] if self.timm_names else []
+
+    def is_foreign(self, name: str) -> bool:
+        """Whether a tensor belongs to another part of a larger model, or to pretraining alone."""
+        return any(re.fullmatch(pattern, name) for pattern in (*self.foreign, *_FOREIGN))
 
     def unprefixed(self, name: str) -> str:
         """A name without this dialect's prefix."""
         return name.removeprefix(next((prefix for prefix in self.prefixes if name.startswith(prefix)), ""))
 
     @cached_property
-    def _index(self) -> dict[str, tuple[str, int, int]]:
-        return {
-            name: (ours, place, len(theirs)) for ours, theirs in self.spellings() for place, name in enumerate(theirs)
-        }
+    def zeros(self) -> list[Target]:
+        """The pieces that are zero, with `{i}` for the block."""
+        return self._targets.get(ZEROS, [])
+
+    @cached_property
+    def _index(self) -> dict[str, list[Target]]:
+        return {name: targets for name, targets in self._targets.items() if name != ZEROS}
+
+    @cached_property
+    def _targets(self) -> dict[str, list[Target]]:
+        found: dict[str, list[Target]] = {}
+        for ours, theirs in self.spellings():
+            for place, name in enumerate(theirs):
+                target = Target(ours, place, len(theirs))
+                if cut := _SLICE.match(name):
+                    start, stop = (
+                        Fraction(int(a or d), int(b or 1)) for a, b, d in ((cut[2], cut[3], 0), (cut[4], cut[5], 1))
+                    )
+                    name, target = cut[1], target._replace(start=start, stop=stop)
+                found.setdefault(name, []).append(target)
+        return found
 
     def _kind(self, ours: str, kind: str) -> str:
         if self.layout == "jax" and kind == "weight":

@@ -14,9 +14,33 @@ from typing import Any
 
 from ...images import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from ...models import ViTConfig
-from .dialect import Dialect, SourceConfig, class_labels
+from .dialect import ZEROS, Dialect, Rows, SourceConfig, class_labels
 
 TIMM = Dialect("timm", ("blocks.0.attn.qkv.weight",), timm_names=True)
+
+# timm's class Eva: EVA and, with rotary positions, DINOv3
+_EVA: Rows = (
+    ("blocks.{i}.attn.qkv.bias", ("blocks.{i}.attn.q_bias", ZEROS, "blocks.{i}.attn.v_bias")),
+    ("blocks.{i}.ls1.gamma", "blocks.{i}.gamma_1"),
+    ("blocks.{i}.ls2.gamma", "blocks.{i}.gamma_2"),
+)
+# "avg" is timm's own choice; DINOv3's authors take the class token
+_DINOV3: dict[str, Any] = {
+    "norm_eps": 1e-5,
+    "pos_embed": "rotary",
+    "global_pool": "avg",
+    "fc_norm": False,
+    "dynamic_img_size": True,
+}
+TIMM_EVA = Dialect("timm", ("blocks.0.attn.q_bias", "pos_embed"), _EVA, timm_names=True)
+TIMM_DINOV3 = Dialect("timm", ("blocks.0.gamma_1", "reg_token"), _EVA, timm_names=True, numerics=_DINOV3)
+TIMM_DINOV3_GATED = Dialect(
+    "timm",
+    (*TIMM_DINOV3.signature, "blocks.0.mlp.fc1_g.weight"),
+    (*_EVA, ("blocks.{i}.mlp.fc1.*", ("blocks.{i}.mlp.fc1_g.*", "blocks.{i}.mlp.fc1_x.*"))),
+    timm_names=True,
+    numerics={**_DINOV3, "activation": "silu"},
+)
 
 # Arguments of timm's constructors that are options of `ViTConfig`, too
 # fmt: off
