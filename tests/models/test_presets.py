@@ -302,15 +302,17 @@ def test_list_models_takes_several_patterns_exclusions_and_the_papers_names_as_t
         "deit_small_patch16_224",
         "deit_tiny_patch16_224",
     ]
-    assert vitlib.list_models("ViT-B*") == [name for name in names if name.startswith("vit_base") and "gap" not in name]
+    plain = [name for name in names if PRESETS[name].family in ("vit", "deit", "distilled", "deit3")]
+    assert vitlib.list_models("ViT-B*") == [name for name in plain if name.startswith("vit_base")]
     assert vitlib.list_models("DeiT-III-S*") == ["deit3_small_patch16_224", "deit3_small_patch16_384"]
     assert vitlib.list_models("ViT-L/16") == ["vit_large_patch16_224"]
-    assert vitlib.list_models(exclude_filters=["ViT-*", "DeiT-*"]) == [name for name in names if "gap" in name]
+    assert vitlib.list_models(exclude_filters=["ViT-*", "DeiT-*"]) == [name for name in names if name not in plain]
     assert vitlib.list_models([]) == []
 
 
 def test_list_models_gives_those_with_weights_by_their_tags():
-    without = {"vit_small_patch16_gap_224", "vit_base_patch16_gap_224", "vit_huge_patch14_518"}
+    without = {name for name, preset in PRESETS.items() if not preset.weights}
+    assert {"vit_small_patch16_gap_224", "vit_base_patch16_gap_224", "vit_huge_patch14_518"} <= without
     tagged = vitlib.list_models(pretrained=True)
     assert tagged == vitlib.list_models(tags=True)
     assert {name.partition(".")[0] for name in tagged} == set(vitlib.list_models()) - without
