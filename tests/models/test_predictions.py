@@ -57,6 +57,8 @@ def test_images_go_through_the_model_in_batches_and_come_out_in_their_order(mode
     images, sizes = sample_images(5), []
     expected = [vitlib.predict(model, image, top_k=3)[0] for image in images]
     model.register_forward_pre_hook(lambda layer, inputs: sizes.append(inputs[0].shape[0]))
+    stacked = np.stack([np.asarray(image.resize([30, 40])) for image in images])
+    same(vitlib.predict(model, stacked, top_k=3), vitlib.predict(model, list(stacked), top_k=3))
     for given in (images, tuple(images), iter(images), (image for image in images), model.preprocess(images)):
         sizes.clear()
         same(vitlib.predict(model, given, top_k=3, batch_size=2), expected)
@@ -148,7 +150,9 @@ def test_progress_shows_on_a_terminal_and_where_it_is_asked_for(model, monkeypat
         vitlib.predict(model, model.preprocess(sample_images(count)), batch_size=2, **options)
         return stream.getvalue()
 
-    assert "6" in shown(Terminal(), 6)
+    text = shown(Terminal(), 6)
+    assert "6" in text
+    assert text.endswith("\n")
     assert "6" in shown(io.StringIO(), 6, progress=True)
     assert shown(Terminal(), 6, progress=False) == ""
     assert shown(io.StringIO(), 6) == ""

@@ -48,8 +48,8 @@ def predict(
     Args:
         model: the model; labels are `model.labels`, or "class 17" where it has none.
         images: an image as `model.preprocess` takes it (path, bytes, open file, Pillow image, uint8 array); a list or
-            another iterable of them, such as a generator; a folder, whose image files at any depth are taken in the
-            order of their paths; or a tensor [B, C, H, W] that is preprocessed already.
+            another iterable of them, such as a generator or an array [B, H, W, C]; a folder, whose image files at any
+            depth are taken in the order of their paths; or a tensor [B, C, H, W] that is preprocessed already.
         top_k: number of classes; all of them where the model has fewer.
         batch_size: images that the model gets at once, from which memory follows. None: as many as keep the largest
             tensors of a block below 256 MiB, at most 64.
@@ -82,6 +82,7 @@ def _label(model: VisionTransformer, index: int) -> str:
 
 
 def default_batch_size(model: VisionTransformer) -> int:
+    """As many images as keep the largest tensors of a block below 256 MiB in float32, at most 64."""
     config = model.config
     tokens = math.prod(model.patch_embed.grid_size) + config.num_prefix_tokens
     hidden = tokens * config.embed_dim * (config.mlp_ratio + 3)  # of the MLP; input, norm and output of the block
@@ -100,7 +101,8 @@ def _batches(model: VisionTransformer, images: Any, size: int) -> tuple[Iterator
     if isinstance(images, (str, os.PathLike)) and os.path.isdir(images):
         images = image_files(images)
     one = isinstance(images, (str, bytes, bytearray, memoryview)) or not isinstance(images, Iterable)
-    if one or hasattr(images, "shape") or hasattr(images, "read"):  # an array and an open file can be iterated, too
+    one = one or hasattr(images, "read") or (isinstance(images, np.ndarray) and images.ndim in (2, 3))
+    if one:  # even if it can be iterated, as an open file and an array
         return iter([model.preprocess(images).astype(dtype)]), 1
     return _preprocessed(model, images, size, dtype), len(images) if hasattr(images, "__len__") else None
 
@@ -127,7 +129,7 @@ def _array(model: VisionTransformer, image: Any, index: int) -> np.ndarray:
 def _with_progress(batches: Iterator[paddle.Tensor], total: int | None, show: bool | None) -> Iterator[paddle.Tensor]:
     """The batches; after each, the number of images so far goes to a bar of tqdm or to a line of text."""
     terminal = sys.stderr is not None and sys.stderr.isatty()
-    bar, done, written = None, 0, time.monotonic()
+    bar, done, written, line = None, 0, time.monotonic(), False
     for batch in batches:
         yield batch
         done += batch.shape[0]
@@ -140,9 +142,12 @@ def _with_progress(batches: Iterator[paddle.Tensor], total: int | None, show: bo
         elif terminal or done == total or time.monotonic() - written > 10:
             written = time.monotonic()
             text = f"predict: {done} of {total} images" if total else f"predict: {done} images"
-            print(f"\r{text}" if terminal else text, end="" if terminal and done != total else "\n", file=sys.stderr)
+            print(f"\r{text}" if terminal else text, end="" if terminal else "\n", file=sys.stderr, flush=True)
+            line = terminal
     if bar is not None:
         bar.close()
+    elif line:
+        print(file=sys.stderr)
 
 
 def _bar(total: int | None) -> Any:
