@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -15,6 +16,8 @@ from .dialects.dialect import ZEROS, Target
 from .layouts import heads_in_shape, shape_in_vitlib, to_vitlib
 
 MAX_BLOCKS = 1000
+# DINOv2's training code keeps blocks in chunks, and counts them through: blocks.{chunk}.{i}.
+_CHUNK = re.compile(r"^(blocks\.)\d{1,4}\.(\d{1,4}\.)")
 
 
 class Tensors(Protocol):
@@ -90,10 +93,10 @@ def canonical(file: Tensors, dialect: str = "auto") -> Canonical:
 
     Raises WeightsError when the names are of no known dialect, or one parameter is spelled twice or incompletely.
     """
-    names = list(file)
+    names = {_CHUNK.sub(r"\1\2", name): name for name in file}
     found = recognise(set(names), file.format, dialect)
     if found is None:
-        sample = ", ".join(quoted(name) for name in names[:6])
+        sample = ", ".join(quoted(name) for name in list(names)[:6])
         whose = "of no Vision Transformer that is known" if dialect == "auto" else f"that are not those of {dialect!r}"
         raise WeightsError(
             f"has names {whose} ({sample}{', ...' if len(names) > 6 else ''})",
@@ -103,7 +106,7 @@ def canonical(file: Tensors, dialect: str = "auto") -> Canonical:
     counts: dict[str, int] = {}
     unexpected, foreign = [], []
     for name, part in _single_blocks(file, names, found):
-        targets = [] if found.is_foreign(name) else found.find(found.unprefixed(name))
+        targets = found.find(name)
         if not targets:
             (foreign if found.is_foreign(name) else unexpected).append(name)
         for target in targets:
@@ -142,30 +145,33 @@ def _add_zeros(dialect: Dialect, gathered: dict[str, dict[int, Part]]) -> None:
     for target in dialect.zeros:
         for name in {target.name.replace("{i}", block) for block in blocks or ["0"]}:
             if others := gathered.get(name):
-                others[target.place] = Part(ZEROS, next(iter(others.values())).shape)
+                others.setdefault(target.place, Part(ZEROS, next(iter(others.values())).shape))
             elif target.count == 1 and (weight := gathered.get(name.replace(".bias", ".weight"))):
                 layout = dialect.layouts.get(name.replace(".bias", ".weight"), dialect.layout)
                 shape = weight[0].shape
                 gathered[name] = {0: Part(ZEROS, (shape[0 if layout == "torch" else -1],) if shape else ())}
 
 
-def _single_blocks(file: Tensors, names: list[str], dialect: Dialect) -> Iterator[tuple[str, Part]]:
-    """Every tensor, those that are stacked over the blocks as one part a block, under the names of single blocks."""
-    for name in names:
-        shape, _ = file.spec(name)
+def _single_blocks(file: Tensors, names: dict[str, str], dialect: Dialect) -> Iterator[tuple[str, Part]]:
+    """Every tensor, those that are stacked over the blocks as one part a block, under the names of single blocks.
+
+    names: without chunks -> in the file.
+    """
+    for name, stored in names.items():
+        shape, _ = file.spec(stored)
         if dialect.stacked and dialect.stacked[0] in name and shape:
             stacked, single = dialect.stacked
             first = name.replace(stacked, single.replace("{i}", "0"))
-            if dialect.find(dialect.unprefixed(first)):
+            if dialect.find(first):
                 if not 0 < shape[0] <= MAX_BLOCKS or 0 in shape:
                     raise WeightsError(
                         f"stacks {shape[0]} blocks in {quoted(name)} of shape {list(shape)}, expected 1 to {MAX_BLOCKS}"
                     )
                 for block in range(shape[0]):
-                    part = Part(name, shape[1:], block)
+                    part = Part(stored, shape[1:], block)
                     yield name.replace(stacked, single.replace("{i}", str(block))), part
                 continue
-        yield name, Part(name, shape)
+        yield name, Part(stored, shape)
 
 
 def _entry(name: str, layout: str, parts: list[Part]) -> Entry:
