@@ -1,4 +1,4 @@
-"""Writes families/: small models of the newer families, each saved as its codebase does, with what the original computes.
+"""Writes families/: small models of the newer families, each saved as its codebase does, with what it computes.
 
 Runs where torch, timm and transformers are installed, never in the tests: python make_families.py. Computed in float64,
 with the random parameters of tests/models/make_references.py. transformers' models are its own classes. The authors'
@@ -54,7 +54,8 @@ NAMES = (
     (r"^(vit|dinov2|dinov2_with_registers|vision_model)\.", ""), (r"^(model\.|encoder\.)?layers?\.", "blocks."),
     ("embeddings.cls_token", "cls_token"), ("embeddings.class_embedding", "cls_token"),
     ("embeddings.register_tokens", "reg_token"), ("embeddings.position_embeddings", "pos_embed"),
-    ("embeddings.position_embedding.weight", "pos_embed"), ("embeddings.patch_embeddings.projection", "patch_embed.proj"),
+    ("embeddings.position_embedding.weight", "pos_embed"),
+    ("embeddings.patch_embeddings.projection", "patch_embed.proj"),
     ("embeddings.patch_embeddings?", "patch_embed.proj"), (r"layernorm_before|layer_norm1", "norm1"),
     (r"layernorm_after|layer_norm2", "norm2"), (r"(self_attn\.out_proj|attention\.o_proj)", "attn.proj"),
     (r"layer_scale(\d)\.lambda1", r"ls\1.gamma"), ("pre_layrnorm", "norm_pre"), ("post_layernorm", "norm"),

@@ -168,7 +168,7 @@ def read_config(values: Mapping[str, Any], processor: Mapping[str, Any] | None, 
 
 
 def _read_processor(values: Mapping[str, Any]) -> tuple[Preprocess, tuple[str, ...]]:
-    """`ViTImageProcessor`, `DeiTImageProcessor`, and their older names.
+    """`ViTImageProcessor`, `DeiTImageProcessor`, `CLIPImageProcessor` and their like, and their older names.
 
     `(x * rescale_factor - mean) / std` of 8-bit values is `Preprocess`'s `(x / 255 - mean) / std` with other numbers.
     Raises ValueError for a size by the longest edge.
@@ -178,7 +178,9 @@ def _read_processor(values: Mapping[str, Any]) -> tuple[Preprocess, tuple[str, .
         crop = _size(values.get("crop_size", size))
     target = crop or size
     fraction = min(1.0, target[0] / size[0])
-    short = isinstance(values.get("size"), dict) and "shortest_edge" in values["size"]
+    kind = values.get("image_processor_type") or values.get("feature_extractor_type") or ""
+    by_short_side = kind.startswith(("CLIP", "Bit"))  # what a size that is one number means to them
+    short = "shortest_edge" in values["size"] if isinstance(values.get("size"), dict) else by_short_side
     normalise = values.get("do_normalize", True)
     factor = 255 * values.get("rescale_factor", 1 / 255) if values.get("do_rescale", True) else 255.0
     factor = 1.0 if abs(factor - 1) < 1e-9 else factor
