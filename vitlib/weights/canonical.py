@@ -17,6 +17,8 @@ from .layouts import heads_in_shape, shape_in_vitlib, to_vitlib
 
 MAX_BLOCKS = 1000
 _LORA = re.compile(r"(^|\.)lora_[AB](\.|$)")
+# DINOv2's training code keeps blocks in chunks, and counts them through: blocks.{chunk}.{i}.
+_CHUNK = re.compile(r"^(blocks\.)\d{1,4}\.(\d{1,4}\.)")
 
 
 class Tensors(Protocol):
@@ -94,22 +96,24 @@ def canonical(file: Tensors, dialect: str = "auto") -> Canonical:
 
     Raises WeightsError when the names are of no known dialect, or one parameter is spelled twice or incompletely.
     """
-    names = list(file)
+    names = _names_without_chunks(file)
     if any(_LORA.search(name) for name in names):
         raise WeightsError(
             "holds LoRA pairs (lora_A, lora_B) beside the weights that they change",
             way_out="Merge them where the file was made (peft: model.merge_and_unload()), and save the result",
         )
-    found, prefix = _recognise_under_prefix(names, file.format, dialect)
+    found, prefix = _recognise_under_prefix(list(names), file.format, dialect)
     gathered: dict[str, dict[int, Part]] = {}
     counts: dict[str, int] = {}
     unexpected, foreign = [], []
-    for name, part in _single_blocks(file, names, found, prefix):
-        inner = name.removeprefix(prefix)
-        strange = found.is_foreign(inner)
-        targets = [] if strange or not name.startswith(prefix) else found.find(found.unprefixed(inner))
+    for name in names:
+        if not name.startswith(prefix):
+            (foreign if found.is_foreign(name) else unexpected).append(name)
+    names = {name.removeprefix(prefix): stored for name, stored in names.items() if name.startswith(prefix)}
+    for name, part in _single_blocks(file, names, found):
+        targets = found.find(name)
         if not targets:
-            (foreign if strange else unexpected).append(name)
+            (foreign if found.is_foreign(name) else unexpected).append(prefix + name)
         for target in targets:
             ours, counts[target.name] = target.name, target.count
             if target.place in gathered.setdefault(ours, {}):
@@ -146,11 +150,22 @@ def _add_zeros(dialect: Dialect, gathered: dict[str, dict[int, Part]]) -> None:
     for target in dialect.zeros:
         for name in {target.name.replace("{i}", block) for block in blocks or ["0"]}:
             if others := gathered.get(name):
-                others[target.place] = Part(ZEROS, next(iter(others.values())).shape)
+                others.setdefault(target.place, Part(ZEROS, next(iter(others.values())).shape))
             elif target.count == 1 and (weight := gathered.get(name.replace(".bias", ".weight"))):
                 layout = dialect.layouts.get(name.replace(".bias", ".weight"), dialect.layout)
                 shape = weight[0].shape
                 gathered[name] = {0: Part(ZEROS, (shape[0 if layout == "torch" else -1],) if shape else ())}
+
+
+def _names_without_chunks(file: Tensors) -> dict[str, str]:
+    """Names without the chunks that DINOv2's training code keeps blocks in -> names in the file."""
+    names: dict[str, str] = {}
+    for stored in file:
+        name = _CHUNK.sub(r"\1\2", stored)
+        if name in names:
+            raise WeightsError(f"spells {quoted(name)} twice, as {quoted(names[name])} and as {quoted(stored)}")
+        names[name] = stored
+    return names
 
 
 def _recognise_under_prefix(names: list[str], format: str, wanted: str) -> tuple[Dialect, str]:
@@ -182,23 +197,26 @@ def _recognise_under_prefix(names: list[str], format: str, wanted: str) -> tuple
     )
 
 
-def _single_blocks(file: Tensors, names: list[str], dialect: Dialect, prefix: str) -> Iterator[tuple[str, Part]]:
-    """Every tensor, those that are stacked over the blocks as one part a block, under the names of single blocks."""
-    for name in names:
-        shape, _ = file.spec(name)
+def _single_blocks(file: Tensors, names: dict[str, str], dialect: Dialect) -> Iterator[tuple[str, Part]]:
+    """Every tensor, those that are stacked over the blocks as one part a block, under the names of single blocks.
+
+    names: without chunks -> in the file.
+    """
+    for name, stored in names.items():
+        shape, _ = file.spec(stored)
         if dialect.stacked and dialect.stacked[0] in name and shape:
             stacked, single = dialect.stacked
             first = name.replace(stacked, single.replace("{i}", "0"))
-            if dialect.find(dialect.unprefixed(first.removeprefix(prefix))):
+            if dialect.find(first):
                 if not 0 < shape[0] <= MAX_BLOCKS or 0 in shape:
                     raise WeightsError(
                         f"stacks {shape[0]} blocks in {quoted(name)} of shape {list(shape)}, expected 1 to {MAX_BLOCKS}"
                     )
                 for block in range(shape[0]):
-                    part = Part(name, shape[1:], block)
+                    part = Part(stored, shape[1:], block)
                     yield name.replace(stacked, single.replace("{i}", str(block))), part
                 continue
-        yield name, Part(name, shape)
+        yield name, Part(stored, shape)
 
 
 def _entry(name: str, layout: str, parts: list[Part]) -> Entry:

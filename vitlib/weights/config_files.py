@@ -8,7 +8,7 @@ from typing import Any
 
 from ..checkpoint.errors import WeightsError, quoted
 from ..models import VisionTransformer, ViTConfig
-from .dialects import SourceConfig, huggingface, timm
+from .dialects import DIALECTS, SourceConfig, huggingface, timm
 from .dialects.dialect import class_labels
 
 FILES = ("config.json", "preprocessor_config.json")
@@ -24,9 +24,11 @@ def understand_config(values: Mapping[str, Any] | None, processor: Mapping[str, 
     try:
         if "vitlib_version" in values:
             return _read_own(values)
-        for dialect in (huggingface, timm):
-            if dialect.is_config(values):
-                return dialect.read_config(values, processor)
+        if timm.is_config(values):
+            return timm.read_config(values)
+        for dialect in DIALECTS:
+            if values.get("model_type") in dialect.model_types:
+                return huggingface.read_config(values, processor, dialect)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise WeightsError(f"is no config that can work ({type(error).__name__}: {str(error)[:300]})") from None
     kind = values.get("model_type", "unknown")

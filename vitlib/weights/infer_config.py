@@ -85,6 +85,10 @@ def infer_config(
         options["init_values"] = 1e-4
     if gated:
         options["activation"] = "silu"
+    for name, value in weights.dialect.usual.items():
+        if name not in given:
+            options[name] = value
+            found.assumed.append(f"{name}={value!r}, usual in {weights.dialect.name}")
     if "attn_pool.latent" in entries:
         options["global_pool"] = "map"
     elif "fc_norm.weight" in entries:
@@ -151,7 +155,9 @@ def _infer_positions(
             found.assumed.append("rotary positions, as in DINOv3 with base 100")
         return
     rows = _shape(weights, "pos_embed", 3)[1]
-    prefix = options["class_token"] + options["distillation_token"] + options["reg_tokens"]
+    prefix = options["class_token"] + options["distillation_token"]
+    if "reg_token" not in weights.dialect.rows_without:
+        prefix += options["reg_tokens"]
     own = config_grid({"patch_size": patch, **{k: v for k, v in given.items() if k == "img_size"}})
     table = table_grid(
         rows,
@@ -174,7 +180,8 @@ def _infer_positions(
     size = (grid[0] * patch[0], grid[1] * patch[1])
     options |= {
         "img_size": size[0] if size[0] == size[1] else size,
-        "no_embed_class": prefix > 0 and rows == grid[0] * grid[1],
+        "no_embed_class": (prefix > 0 and rows == grid[0] * grid[1])
+        or any(name in weights.entries for name in weights.dialect.rows_without),
     }
 
 

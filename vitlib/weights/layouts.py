@@ -7,7 +7,10 @@ import re
 import numpy as np
 
 _LINEAR = re.compile(r"(^|\.)(qkv|attn\.proj|fc1|fc2|head|head_dist|pre_logits\.fc|attn_pool\.(q|kv|proj))\.weight$")
-_JAX_RANKS = {"qkv.weight": 3, "qkv.bias": 2, "attn.proj.weight": 3, "patch_embed.proj.weight": 4}
+_TOKENS = ("cls_token", "reg_token", "pos_embed")
+# Of attention, split by heads: projections from the tokens, and back to them
+_JAX_HEADS = re.compile(r"(attn\.qkv|attn_pool\.(q|kv))\.(weight|bias)$")
+_JAX_MERGE = re.compile(r"(attn|attn_pool)\.proj\.weight$")
 
 
 def is_linear(name: str) -> bool:
@@ -16,12 +19,20 @@ def is_linear(name: str) -> bool:
 
 
 def to_vitlib(name: str, layout: str, arrays: list[np.ndarray]) -> np.ndarray:
-    """Tensors of a dialect's layout as one parameter of vitlib's: linear weights [in, out], convolutions OIHW."""
+    """Tensors of a dialect's layout as one parameter of vitlib's: linear weights [in, out], convolutions OIHW, tokens
+    and position tables [1, P, D]."""
+    if name in _TOKENS:
+        arrays = [array.reshape(token_shape(array.shape)) for array in arrays]
     if layout == "jax":
         arrays = [_from_jax(name, array) for array in arrays]
     elif layout == "torch" and is_linear(name):
         arrays = [array.T if array.ndim == 2 else array for array in arrays]
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=-1)
+
+
+def token_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """[D] or [P, D] as [1, P, D]."""
+    return (*(1,) * (3 - len(shape)), *shape)
 
 
 def from_vitlib(name: str, layout: str, array: np.ndarray, parts: int, num_heads: int) -> list[np.ndarray]:
@@ -36,19 +47,27 @@ def from_vitlib(name: str, layout: str, array: np.ndarray, parts: int, num_heads
 
 def shape_in_vitlib(name: str, layout: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape that `to_vitlib` gives a single tensor. Raises ValueError for a rank that its layout does not have."""
+    if name in _TOKENS and shape:
+        return token_shape(shape)
     if layout == "jax":
-        rank = next((rank for ending, rank in _JAX_RANKS.items() if name.endswith(ending)), len(shape))
+        rank = _jax_rank(name) or len(shape)
         if len(shape) != rank:
             raise ValueError(f"expected rank {rank}")
         if name == "patch_embed.proj.weight":
             return shape[3], shape[2], shape[0], shape[1]
-        if "attn.qkv" in name:
+        if _JAX_HEADS.search(name):
             return *shape[:-2], shape[-2] * shape[-1]
-        if name.endswith("attn.proj.weight"):
+        if _JAX_MERGE.search(name):
             return shape[0] * shape[1], shape[2]
     elif layout == "torch" and is_linear(name) and len(shape) == 2:
         return shape[::-1]
     return shape
+
+
+def _jax_rank(name: str) -> int | None:
+    if heads := _JAX_HEADS.search(name):
+        return 3 if heads[3] == "weight" else 2
+    return 3 if _JAX_MERGE.search(name) else 4 if name == "patch_embed.proj.weight" else None
 
 
 def heads_in_shape(name: str, layout: str, shape: tuple[int, ...]) -> int | None:
@@ -59,9 +78,9 @@ def heads_in_shape(name: str, layout: str, shape: tuple[int, ...]) -> int | None
 def _from_jax(name: str, array: np.ndarray) -> np.ndarray:
     if name == "patch_embed.proj.weight":
         return array.transpose(3, 2, 0, 1)
-    if "attn.qkv" in name:  # [D, heads, d] or [heads, d]
+    if _JAX_HEADS.search(name):  # [D, heads, d] or [heads, d]
         return array.reshape(*array.shape[:-2], -1)
-    if name.endswith("attn.proj.weight"):  # [heads, d, D]
+    if _JAX_MERGE.search(name):  # [heads, d, D]
         return array.reshape(-1, array.shape[-1])
     return array
 
@@ -69,8 +88,8 @@ def _from_jax(name: str, array: np.ndarray) -> np.ndarray:
 def _to_jax(name: str, array: np.ndarray, num_heads: int) -> np.ndarray:
     if name == "patch_embed.proj.weight":
         return array.transpose(2, 3, 1, 0)
-    if "attn.qkv" in name:
+    if _JAX_HEADS.search(name):
         return array.reshape(*array.shape[:-1], num_heads, -1)
-    if name.endswith("attn.proj.weight"):
+    if _JAX_MERGE.search(name):
         return array.reshape(num_heads, -1, array.shape[-1])
     return array

@@ -35,7 +35,9 @@ def fit_positions(
     if entry is None or not config.has_position_table or len(entry.shape) != 3 or entry.shape[2] != config.embed_dim:
         return
     tokens = [name for name in ("cls_token", "dist_token", "reg_token") if name in entries or name in match.left_out]
-    counts = {name: _token_count(entries.get(name)) for name in tokens}  # before the patches in the file
+    rowless = [name for name in tokens if name in weights.dialect.rows_without]
+    # before the patches in the file
+    counts = {name: _token_count(entries.get(name)) for name in tokens if name not in rowless}
     rows, here = entry.shape[1], model.patch_embed.grid_size
     prefix = sum(counts.values())
     found = table_grid(
@@ -64,6 +66,8 @@ def fit_positions(
         model_rows = {}
     if bool(file_rows) != bool(model_rows) and (prefix or model_rows):
         _fold_rows(match, entries, entry, file_rows, model_rows, file)
+        if rowless:  # there is no other way to have these tokens without rows
+            match.needed.pop("class_row")
     if list(file_rows.items()) != list(model_rows.items()):
         _arrange_rows(match, file_rows, model_rows)
     if grid != here:

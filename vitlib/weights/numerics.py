@@ -60,7 +60,8 @@ def take_preprocess(
     assumed = [] if config.preprocess else [f"preprocessing, {_whose(weights) if record else 'the model has its own'}"]
     if record is None:
         return [], assumed
-    if config.kind != "vitlib":  # others note the size of their model, which may be another here
+    # Others note the size of their model, which may be another here; of one for any size, the size to use
+    if config.kind != "vitlib" and (not model.config.dynamic_img_size or "img_size" in fixed):
         record = record.replace(size=None)
     if record == model.config.preprocess:
         return [], assumed

@@ -9,11 +9,17 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from .big_vision import BIG_VISION
+from .clip import HUGGINGFACE_CLIP, OPEN_CLIP, OPEN_CLIP_TOWER, OPENAI, OPENAI_TOWER
 from .dialect import Dialect, Rows, SourceConfig
+from .dinov2 import DINO, DINOV2, DINOV2_REGISTERS, HUGGINGFACE_DINOV2, MAE
+from .dinov3 import DINOV3, DINOV3_MASKED, HUGGINGFACE_DINOV3
 from .facebook import FACEBOOK
 from .google import GOOGLE
-from .huggingface import HUGGINGFACE, HUGGINGFACE_V5
+from .huggingface import HUGGINGFACE, HUGGINGFACE_MAE, HUGGINGFACE_V5
+from .mmpretrain import MMPRETRAIN
 from .paddleclas import PADDLECLAS
+from .paddlevit import PADDLEVIT, PADDLEVIT_DEIT, PADDLEVIT_FIRST, PASSL
+from .siglip import HUGGINGFACE_SIGLIP
 from .timm import TIMM, TIMM_DINOV3, TIMM_DINOV3_GATED, TIMM_EVA
 from .torchvision import TORCHVISION, TORCHVISION_OLD
 
@@ -35,13 +41,33 @@ __all__ = [
 
 # In the order of looking: names of the later ones may also be in files of the earlier ones.
 DIALECTS: tuple[Dialect, ...] = (
+    *HUGGINGFACE_DINOV2,
     HUGGINGFACE,
     HUGGINGFACE_V5,
+    HUGGINGFACE_MAE,
+    *HUGGINGFACE_DINOV3,
+    HUGGINGFACE_CLIP,
+    HUGGINGFACE_SIGLIP,
+    OPENAI,
+    OPEN_CLIP,
+    OPENAI_TOWER,
+    OPEN_CLIP_TOWER,
+    MMPRETRAIN,
     TORCHVISION,
     TORCHVISION_OLD,
     GOOGLE,
     BIG_VISION,
+    PADDLEVIT,
+    PADDLEVIT_FIRST,
+    PADDLEVIT_DEIT,
+    PASSL,
     FACEBOOK,
+    DINOV3_MASKED,
+    DINOV3,
+    DINOV2_REGISTERS,
+    DINOV2,
+    DINO,
+    MAE,
     PADDLECLAS,
     TIMM_DINOV3_GATED,
     TIMM_DINOV3,
@@ -50,7 +76,7 @@ DIALECTS: tuple[Dialect, ...] = (
 )
 NAMES: tuple[str, ...] = tuple(dict.fromkeys(dialect.name for dialect in DIALECTS))
 # One name of each, by which a file is searched for a model under a prefix
-SIGNATURES: tuple[str, ...] = tuple(dict.fromkeys(dialect.signature[0] for dialect in DIALECTS))
+SIGNATURES: tuple[str, ...] = tuple(dict.fromkeys(dialect.signature[0] for dialect in DIALECTS if dialect.signature))
 
 
 def recognise(names: Collection[str], format: str, wanted: str = "auto") -> Dialect | None:
@@ -63,10 +89,8 @@ def recognise(names: Collection[str], format: str, wanted: str = "auto") -> Dial
             continue
         if wanted == "auto" and dialect.formats and format not in dialect.formats:
             continue
-        signatures = [dialect.signature]
-        if wanted != "auto" and dialect.named_signature:
-            signatures.append(dialect.named_signature)
-        if any(_holds(names, dialect, signature) for signature in signatures):
+        signatures = [dialect.signature, dialect.named_signature if wanted != "auto" else ()]
+        if any(_holds(names, dialect, signature) for signature in signatures if signature):
             return dialect
     return None
 

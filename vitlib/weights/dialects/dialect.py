@@ -48,7 +48,7 @@ class Dialect:
     """A codebase's names, layout and numerics, readable beside its own state dict and used for loading and for saving.
 
     name: the value of `dialect=`; generations of one codebase share it.
-    signature: names that a file of this dialect has, all of them.
+    signature: names that a file of this dialect has, all of them; empty: recognised when asked for alone.
     rows: (vitlib's name, their name). `{i}` stands for the block; a name that ends in `*` is a module with a weight and
         a bias. Several names on their side are concatenated, as q, k and v are into qkv; ZEROS stands for a piece that
         has no tensor. A name that ends in `[:1/3]` or `[1/3:]` is that share of the tensor's first axis.
@@ -63,8 +63,14 @@ class Dialect:
         text tower, a decoder): left out and reported.
     stacked: a prefix of names whose tensors hold all blocks, stacked on axis 0, and its form for a single block.
     numerics: options of `ViTConfig` as this codebase computes; empty where the names do not tell.
+    usual: options of `ViTConfig` that nothing in a file tells, as most models of this codebase have them: taken, and
+        reported as assumed, where a file alone tells the architecture.
     preprocess: (config, names of parameters in the file) -> its usual evaluation transform for such a model.
     rowless: position tables may lack rows for the prefix tokens.
+    rows_without: prefix tokens that never have rows, while the others do.
+    model_types: `model_type` of transformers' config.json for models with these names.
+    config_options: the values of such a config.json -> options of `ViTConfig`; raises ValueError for what has no
+        counterpart here.
     """
 
     name: str
@@ -79,8 +85,12 @@ class Dialect:
     foreign: tuple[str, ...] = ()
     stacked: tuple[str, str] | None = None
     numerics: Mapping[str, Any] = field(default_factory=dict)
+    usual: Mapping[str, Any] = field(default_factory=dict)
     preprocess: Callable[[ViTConfig, Container[str]], Preprocess] | None = None
     rowless: bool = False
+    rows_without: tuple[str, ...] = ()
+    model_types: tuple[str, ...] = ()
+    config_options: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
 
     def spellings(self) -> list[tuple[str, tuple[str, ...]]]:
         """(vitlib's parameter name, their names), with `{i}` for the block; empty when the names are timm's own."""
@@ -93,7 +103,9 @@ class Dialect:
         return found
 
     def find(self, name: str) -> list[Target]:
-        """The parameters, or pieces of them, that a tensor of theirs makes; none for a name that is not known."""
+        """The parameters, or pieces of them, that a tensor of theirs makes; none for a name that is not known, or of
+        another part of a larger model."""
+        whole, name = name, self.unprefixed(name)
         if name in self._index:
             return self._index[name]
         for number in _NUMBER.finditer(name):
@@ -101,7 +113,7 @@ class Dialect:
             if template in self._index:
                 block = str(int(number[0]))
                 return [target._replace(name=target.name.replace("{i}", block)) for target in self._index[template]]
-        return [Target(name, 0, 1)] if self.timm_names else []
+        return [Target(name, 0, 1)] if self.timm_names and not self.is_foreign(whole) else []
 
     def is_foreign(self, name: str) -> bool:
         """Whether a tensor belongs to another part of a larger model, or to pretraining alone."""
@@ -131,7 +143,8 @@ class Dialect:
                         Fraction(int(a or d), int(b or 1)) for a, b, d in ((cut[2], cut[3], 0), (cut[4], cut[5], 1))
                     )
                     name, target = cut[1], target._replace(start=start, stop=stop)
-                found.setdefault(name, []).append(target)
+                if target not in found.setdefault(name, []):
+                    found[name].append(target)
         return found
 
     def _kind(self, ours: str, kind: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...images import Preprocess
-from .dialect import Dialect
+from .dialect import Dialect, Rows
 
 
 def flax_dialect(
@@ -15,6 +15,8 @@ def flax_dialect(
     prefixes: tuple[str, ...],
     preprocess: Preprocess,
     rowless: bool = False,
+    pooling: Rows = (),
+    foreign: tuple[str, ...] = (),
 ) -> Dialect:
     """Names of flax modules, which vit_jax and big_vision share but for a few."""
     block = "Transformer/encoderblock_{i}"
@@ -35,6 +37,7 @@ def flax_dialect(
             ("blocks.{i}.mlp.fc1.*", f"{block}/{mlp}/Dense_0/*"),
             ("blocks.{i}.mlp.fc2.*", f"{block}/{mlp}/Dense_1/*"),
             ("norm.*", "Transformer/encoder_norm/*"),
+            *pooling,
             ("pre_logits.fc.*", "pre_logits/*"),
             ("head.*", "head/*"),
         ),
@@ -42,6 +45,7 @@ def flax_dialect(
         prefixes=prefixes,
         stacked=("Transformer/encoderblock/", "Transformer/encoderblock_{i}/"),
         rowless=rowless,
+        foreign=foreign,
         numerics={"norm_eps": 1e-6, "activation": "gelu_tanh", "position_resize": "google"},
         preprocess=lambda config, names: preprocess,
     )

@@ -6,6 +6,7 @@ Two spellings: the one on disk, and the one that version 5 has in memory.
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ...images import IMAGENET_MEAN, IMAGENET_STD, Preprocess
@@ -93,31 +94,19 @@ _ACTIVATIONS = {  # transformers' names -> vitlib's; of several, the first is wr
 _INTERPOLATIONS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 
 
-def is_config(values: Mapping[str, Any]) -> bool:
-    """Whether a config.json is of transformers' ViT or DeiT."""
-    return values.get("model_type") in ("vit", "deit")
+def common_options(values: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
+    """What the configs of transformers' Vision Transformers have in common, as options of `ViTConfig`; keys left out
+    take transformers' defaults, those of ViT-B/16 where `defaults` has no others.
 
-
-def read_config(values: Mapping[str, Any], processor: Mapping[str, Any] | None) -> SourceConfig:
-    """transformers' `ViTConfig` / `DeiTConfig` and image processors; keys left out take transformers' defaults.
-
-    Raises ValueError for options that have no counterpart here.
+    Raises ValueError for an activation that there is none of here.
     """
+    values = {**defaults, **values}
     activation = values.get("hidden_act", "gelu")
     if activation not in _ACTIVATIONS:
         raise ValueError(f"hidden_act={activation!r} is not supported; there are {', '.join(_ACTIVATIONS)}")
     width = values.get("hidden_size", 768)
-    architecture = (values.get("architectures") or [""])[0]
-    headless = architecture.endswith("Model")
-    if headless and values.get("pooler_act", "tanh") != "tanh":
-        raise ValueError(f"pooler_act={values['pooler_act']!r} is not supported; tanh is")
-    labels = values.get("id2label")
-    if labels is not None:
-        labels = class_labels([labels[key] for key in sorted(labels, key=int)])
-        labels = None if labels is not None and all(name.startswith("LABEL_") for name in labels) else labels
-    size = values.get("image_size", 224)
-    patch = values.get("patch_size", 16)
-    options: dict[str, Any] = {
+    size, patch = values.get("image_size", 224), values.get("patch_size", 16)
+    return {
         "img_size": tuple(size) if isinstance(size, list) else size,
         "patch_size": tuple(patch) if isinstance(patch, list) else patch,
         "in_chans": values.get("num_channels", 3),
@@ -131,14 +120,55 @@ def read_config(values: Mapping[str, Any], processor: Mapping[str, Any] | None) 
         "position_resize": "deit",
         "global_pool": "token",
     }
-    if headless:
-        options["num_classes"] = 0
+
+
+def architecture(values: Mapping[str, Any]) -> str:
+    """The class that was saved."""
+    return (values.get("architectures") or [""])[0]
+
+
+def headless_options(values: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
+    """`common_options` of a family whose classifiers read something else than the models here do.
+
+    Raises ValueError for such a classifier.
+    """
+    if architecture(values).endswith("ForImageClassification"):
+        raise ValueError(f"{architecture(values)}: its classifier reads the patches beside the class token")
+    return {**common_options(values, **defaults), "num_classes": 0}
+
+
+def _vit_options(values: Mapping[str, Any]) -> dict[str, Any]:
+    """transformers' `ViTConfig` and `DeiTConfig`."""
+    headless = architecture(values).endswith("Model")
+    if headless and values.get("pooler_act", "tanh") != "tanh":
+        raise ValueError(f"pooler_act={values['pooler_act']!r} is not supported; tanh is")
+    options = common_options(values)
+    return {**options, "num_classes": 0} if headless else options
+
+
+HUGGINGFACE = replace(HUGGINGFACE, model_types=("vit", "deit"), config_options=_vit_options)
+# The encoder of transformers' ViTMAE has the names of its ViT
+HUGGINGFACE_MAE = replace(HUGGINGFACE, model_types=("vit_mae",), config_options=headless_options)
+
+
+def read_config(values: Mapping[str, Any], processor: Mapping[str, Any] | None, dialect: Dialect) -> SourceConfig:
+    """config.json of a model with a dialect's names, and the image processor's; keys left out take transformers'
+    defaults.
+
+    Raises ValueError for options that have no counterpart here.
+    """
+    labels = values.get("id2label")
+    if labels is not None:
+        labels = class_labels([labels[key] for key in sorted(labels, key=int)])
+        labels = None if labels is not None and all(name.startswith("LABEL_") for name in labels) else labels
+    options = dialect.config_options(values)
+    labels = None if options.get("num_classes") == 0 else labels
     preprocess, assumed = _read_processor(processor) if processor is not None else (None, ())
     return SourceConfig("huggingface", options, preprocess, labels, assumed=assumed)
 
 
 def _read_processor(values: Mapping[str, Any]) -> tuple[Preprocess, tuple[str, ...]]:
-    """`ViTImageProcessor`, `DeiTImageProcessor`, and their older names.
+    """`ViTImageProcessor`, `DeiTImageProcessor`, `CLIPImageProcessor` and their like, and their older names.
 
     `(x * rescale_factor - mean) / std` of 8-bit values is `Preprocess`'s `(x / 255 - mean) / std` with other numbers.
     Raises ValueError for a size by the longest edge.
@@ -148,7 +178,9 @@ def _read_processor(values: Mapping[str, Any]) -> tuple[Preprocess, tuple[str, .
         crop = _size(values.get("crop_size", size))
     target = crop or size
     fraction = min(1.0, target[0] / size[0])
-    short = isinstance(values.get("size"), dict) and "shortest_edge" in values["size"]
+    kind = values.get("image_processor_type") or values.get("feature_extractor_type") or ""
+    by_short_side = kind.startswith(("CLIP", "Bit"))  # what a size that is one number means to them
+    short = "shortest_edge" in values["size"] if isinstance(values.get("size"), dict) else by_short_side
     normalise = values.get("do_normalize", True)
     factor = 255 * values.get("rescale_factor", 1 / 255) if values.get("do_rescale", True) else 255.0
     factor = 1.0 if abs(factor - 1) < 1e-9 else factor

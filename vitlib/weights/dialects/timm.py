@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -16,7 +17,10 @@ from ...images import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from ...models import ViTConfig
 from .dialect import ZEROS, Dialect, Rows, SourceConfig, class_labels
 
-TIMM = Dialect("timm", ("blocks.0.attn.qkv.weight",), timm_names=True)
+# transformers' TimmWrapper; a timm model as the image tower of open_clip
+_PREFIXES = ("timm_model.", "visual.trunk.")
+_FOREIGN = (r"text\..*|logit_scale|logit_bias",)
+TIMM = Dialect("timm", ("blocks.0.attn.qkv.weight",), timm_names=True, prefixes=_PREFIXES, foreign=_FOREIGN)
 
 # timm's class Eva: EVA and, with rotary positions, DINOv3
 _EVA: Rows = (
@@ -32,14 +36,14 @@ _DINOV3: dict[str, Any] = {
     "fc_norm": False,
     "dynamic_img_size": True,
 }
-TIMM_EVA = Dialect("timm", ("blocks.0.attn.q_bias", "pos_embed"), _EVA, timm_names=True)
-TIMM_DINOV3 = Dialect("timm", ("blocks.0.gamma_1", "reg_token"), _EVA, timm_names=True, numerics=_DINOV3)
-TIMM_DINOV3_GATED = Dialect(
-    "timm",
-    (*TIMM_DINOV3.signature, "blocks.0.mlp.fc1_g.weight"),
-    (*_EVA, ("blocks.{i}.mlp.fc1.*", ("blocks.{i}.mlp.fc1_g.*", "blocks.{i}.mlp.fc1_x.*"))),
-    timm_names=True,
-    numerics={**_DINOV3, "activation": "silu"},
+TIMM_EVA = Dialect(
+    "timm", ("blocks.0.attn.q_bias", "pos_embed"), _EVA, timm_names=True, prefixes=_PREFIXES, foreign=_FOREIGN
+)
+TIMM_DINOV3 = replace(TIMM_EVA, signature=("blocks.0.gamma_1", "reg_token"), numerics=_DINOV3)
+TIMM_DINOV3_GATED = replace(
+    TIMM_DINOV3,
+    signature=(*TIMM_DINOV3.signature, "blocks.0.mlp.fc1_g.weight"),
+    rows=(*_EVA, ("blocks.{i}.mlp.fc1.*", ("blocks.{i}.mlp.fc1_g.*", "blocks.{i}.mlp.fc1_x.*"))),
 )
 
 # Arguments of timm's constructors that are options of `ViTConfig`, too
@@ -70,7 +74,7 @@ def is_config(values: Mapping[str, Any]) -> bool:
     return isinstance(values.get("architecture"), str)
 
 
-def read_config(values: Mapping[str, Any], processor: Mapping[str, Any] | None) -> SourceConfig:
+def read_config(values: Mapping[str, Any]) -> SourceConfig:
     """The config.json that timm pushes to a hub: an architecture's name, model_args and pretrained_cfg.
 
     Raises ValueError for arguments that have no counterpart here, and for what cannot work.
