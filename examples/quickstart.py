@@ -6,6 +6,8 @@ python quickstart.py [--seed 0] [--epochs 34] [--picture quickstart.png] [--phot
 At the end, the trained DeiT beside this script, which knows ten kinds of clothes, sees a drawn T-shirt or your photo.
 """
 
+import startup  # isort: skip
+
 import argparse
 import sys
 from pathlib import Path
@@ -83,15 +85,15 @@ def t_shirt():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=34)
-    parser.add_argument("--picture", default="quickstart.png", help="where the picture goes")
-    parser.add_argument("--photo", help="of clothes, to be classified at the end")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=startup.HelpFormatter)
+    parser.add_argument("--seed", type=int, default=0, help="of the split, the weights and the training")
+    parser.add_argument("--epochs", type=int, default=34, help="passes over the training digits")
+    parser.add_argument("--picture", default="quickstart.png", help="file of the digits with their attention")
+    parser.add_argument("--photo", help="of clothes, to be classified at the end (default: a drawing)")
     arguments = parser.parse_args()
 
     print(vitlib.tune_cpu())
-    # What is shown last is made first: a mistake in an argument is to be told before the training
+    # The last output is made first, so that a mistake in an argument is told before the training
     folder = Path(arguments.picture).resolve().parent
     if not folder.is_dir():
         sys.exit(f"quickstart.py: --picture {arguments.picture}: there is no folder {folder}; make it, or name another")
@@ -136,4 +138,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    startup.end_with_a_sentence(main)

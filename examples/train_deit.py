@@ -1,13 +1,19 @@
 """Train a Vision Transformer from scratch on a folder of images, with or without a teacher (DeiT, arXiv 2012.12877).
 
-    python train_deit.py DATA --model deit_tiny_distilled_patch16_224 --teacher runs/teacher --output runs/student
+    python train_deit.py DATA --output runs/teacher --model paddle:resnet18 --mixup 0 --cutmix 0
+    python train_deit.py DATA --output runs/student --model deit_tiny_distilled_patch16_224 --teacher runs/teacher
 
-DATA holds train/CLASS/*.jpg and validation/CLASS/*.jpg, and test/ for --test. The same command goes on where a run
-was stopped or killed. --output gets log.csv, curve.png, checkpoints/, result.json and model/, which
-vitlib.from_pretrained opens. A convnet, to be a teacher, is trained in the same way: --model paddle:resnet18.
+DATA holds train/CLASS/*.jpg, validation/CLASS/*.jpg (or val/) and test/ for --test; without a folder for validation, or
+as CLASS/*.jpg alone, a share of the training images is set apart.
+
+RUN gets log.csv, curve.png, checkpoints/, result.json and model/, the best epoch by its accuracy on validation images,
+which vitlib.from_pretrained and classify.py --weights RUN open. The same command goes on where a run was stopped or
+killed. A convnet, to be a teacher, is trained in the same way.
 
 Several processes: python -m paddle.distributed.launch --nproc_per_node 2 train_deit.py ... (README says more).
 """
+
+import startup  # isort: skip
 
 import argparse
 import functools
@@ -16,6 +22,7 @@ from pathlib import Path
 
 import paddle
 import training_script as script
+from weights_option import check_preset
 
 import vitlib
 from vitlib.images import IMAGENET_MEAN, IMAGENET_STD
@@ -23,20 +30,36 @@ from vitlib.training import DistillationLoss, RememberedTeacher, Teacher, fit, l
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
+    parser, add = script.make_parser(__doc__)
     add("--model", default="deit_tiny_patch16_224", help="a preset, or paddle:NAME of paddle.vision.models")
-    add("--set", nargs="*", default=[], metavar="OPTION=VALUE", help="of the model: img_size=64 depth=6 ...")
-    add("--size", type=int, default=224, help="image size of a paddle: model")
+    add(
+        "--set",
+        nargs="*",
+        default=[],
+        metavar="OPTION=VALUE",
+        help="options of the model: img_size=64 depth=6 ...",
+    )
+    add("--size", type=script.whole(1), default=224, help="image size of a paddle: model")
     add("--grey", action="store_true", help="one channel for a paddle: model, such as paddle:LeNet")
-    add("--lr", type=float, default=5e-4, help="as it is used: the paper's 5e-4 is for 512 images a step")
-    add("--warmup-epochs", type=float, default=5)
-    add("--teacher", type=Path, help="--output of the run that trained it")
-    add("--teacher-cache", type=Path, help="folder that keeps the teacher's logits, for runs with other students")
-    add("--distillation", choices=["hard", "soft"], default="hard")
-    add("--alpha", type=float, default=0.5, help="the teacher's share of the loss; the paper: hard 0.5, soft 0.1")
-    add("--temperature", type=float, default=3.0, help="of soft distillation")
-    script.add_common_options(parser)
+    add = parser.add_argument_group("the teacher").add_argument
+    add("--teacher", metavar="RUN", type=Path, help="--output of the run that trained it (default: none)")
+    add(
+        "--teacher-cache",
+        metavar="FOLDER",
+        type=Path,
+        help="keeps its logits, for runs with other students (default: it is asked anew)",
+    )
+    add("--distillation", choices=["hard", "soft"], default="hard", help="kind")
+    add(
+        "--alpha",
+        type=script.number("[0, 1]"),
+        default=0.5,
+        help="share of the loss; the paper: hard 0.5, soft 0.1",
+    )
+    add("--temperature", type=script.number("(0, 1e6]"), default=3.0, help="of soft distillation")
+    script.add_common_options(
+        parser, lr_help="as it is used: the paper's 5e-4 is for 512 images a step", warmup_epochs=5, lr=5e-4
+    )
     arguments = parser.parse_args()
     if not arguments.model.startswith("paddle:") and (arguments.size != parser.get_default("size") or arguments.grey):
         parser.error("--size and --grey are for a paddle: model; for a preset use --set img_size=64 in_chans=1")
@@ -47,6 +70,7 @@ def build_model(arguments, num_classes):
     """A preset, or a network of paddle.vision.models -> (model, its Preprocess)."""
     name = arguments.model.removeprefix("paddle:")
     if name == arguments.model:
+        check_preset("--model", name)
         build = functools.partial(vitlib.create_model, name)
     elif not callable(build := getattr(paddle.vision.models, name, None)):
         raise ValueError(f"paddle.vision.models has no network {name!r}; resnet18 is one of them")
@@ -116,7 +140,7 @@ def train(arguments):
         loss,
         param_groups(model, arguments.weight_decay),
         lr=arguments.lr,
-        warmup_epochs=arguments.warmup_epochs,
+        warmup_epochs=5,
         warmup_lr=min(1e-6, arguments.lr),
         final_lr=min(1e-5, arguments.lr),
     )
@@ -126,4 +150,5 @@ def train(arguments):
 
 
 if __name__ == "__main__":
-    script.main("train_deit.py", train, parse_arguments())
+    arguments = parse_arguments()
+    startup.end_with_a_sentence(lambda: train(arguments), lambda: script.stopped(arguments))

@@ -1,47 +1,107 @@
 """What finetune.py and train_deit.py share: their common options, what these make, and how a run ends."""
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
 import paddle
+import startup
 
 import vitlib
-from vitlib.images import Mixup, TrainTransform
-from vitlib.training import ExponentialMovingAverage, ImageData, Run, TrainingStep, warmup_cosine
+from vitlib.images import IMAGE_ENDINGS, Mixup, TrainTransform
+from vitlib.images.checks import check_count, check_number
+from vitlib.training import Checkpoints, ExponentialMovingAverage, ImageData, Run, TrainingStep, warmup_cosine
 
 # These may be others when a run is resumed
 MAY_CHANGE = {"data", "output", "workers", "threads", "save_every", "test", "teacher_cache"}
 
 
-def add_common_options(parser):
-    add = parser.add_argument
-    add("data", type=Path, help="folder with train/, validation/ and perhaps test/")
-    add("--output", type=Path, required=True, help="folder of this run; the same again resumes it")
-    add("--epochs", type=int, default=300)
-    add("--batch-size", type=int, default=64, help="per process")
-    add("--accumulate", type=int, default=1, help="batches for one optimizer step")
-    add("--weight-decay", type=float, default=0.05)
-    add("--clip", type=float, default=0.0, help="largest norm of the gradient; 0: any")
-    add("--ema", type=float, help="decay of averaged weights, which are then evaluated and kept, such as 0.9999")
-    add("--scale", type=float, default=0.08, help="smallest part of an image that a crop keeps")
-    add("--no-flip", action="store_true", help="for letters, digits and whatever else a mirror changes")
-    add("--augment", default="rand-m9-mstd0.5-inc1", help="RandAugment in timm's language, 3a, or none")
-    add("--color-jitter", type=float, help="for --augment 3a or none")
-    add("--erasing", type=float, default=0.25, help="probability of random erasing")
-    add("--mixup", type=float, default=0.8, help="alpha of Mixup; 0 leaves it out")
-    add("--cutmix", type=float, default=1.0, help="alpha of CutMix; 0 leaves it out")
-    add("--mix-prob", type=float, default=1.0, help="probability that a batch is mixed")
-    add("--repeats", type=int, default=1, help="repeated augmentation; the DeiT paper: 3")
-    add("--label-smoothing", type=float, default=0.1)
-    add("--seed", type=int, default=0)
-    add("--amp", choices=["bfloat16", "float16"], help="mixed precision, on a GPU")
-    add("--recompute", action="store_true", help="less memory, a third more time")
-    add("--workers", type=int, default=0, help="processes that read images")
-    add("--threads", type=int, help="of the CPU (default: all cores)")
-    add("--save-every", type=float, default=300, help="seconds between checkpoints, beside one after each epoch")
+def number(interval):
+    """The type of an option that takes a number in an interval, such as "[0, 1)"."""
+    return _checked(float, check_number, interval, f"a number in {interval}", "X")
+
+
+def whole(low):
+    """The type of an option that takes a whole number of at least `low`."""
+    return _checked(int, check_count, low, f"a whole number of at least {low}", "N")
+
+
+def _checked(convert, check, limit, wanted, metavar):
+    def parse(text):
+        try:
+            return check("", convert(text), limit)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"expected {wanted}, found {text!r}") from None
+
+    parse.metavar = metavar
+    return parse
+
+
+def make_parser(text):
+    """A parser with the text of the script, and its group for the model's options."""
+    parser = argparse.ArgumentParser(
+        description=text, formatter_class=startup.HelpFormatter, usage="%(prog)s DATA --output RUN [OPTIONS]"
+    )
+    parser.add_argument("data", metavar="DATA", type=Path, help="folder of images, see above")
+    parser.add_argument("--output", metavar="RUN", type=Path, required=True, help="folder of this run")
+    return parser, parser.add_argument_group("the model").add_argument
+
+
+def add_common_options(parser, *, lr_help, warmup_epochs, **defaults):
+    """Options of both scripts, with other defaults where they are given."""
+    add = parser.add_argument_group("the data").add_argument
+    add(
+        "--validation-share",
+        type=number("(0, 1)"),
+        help="of the training images, set apart where there is no folder for validation (default: 0.1)",
+    )
+    add("--extensions", nargs="+", metavar=".EXT", default=list(IMAGE_ENDINGS), help="endings of image files")
     add("--strict", action="store_true", help="stop at an image that cannot be read, instead of leaving it out")
-    add("--test", action="store_true", help="evaluate on test/, too, once at the end")
+    add("--test", action="store_true", help="evaluate the best model on test/, too, once at the end")
+
+    add = parser.add_argument_group("the training").add_argument
+    add("--epochs", type=whole(1), default=300, help="passes over the training images")
+    add("--batch-size", type=whole(1), default=64, help="images of a batch, per process")
+    add("--accumulate", type=whole(1), default=1, help="batches for one optimizer step")
+    add("--lr", type=number("(0, inf)"), help=lr_help)
+    add(
+        "--warmup-epochs",
+        type=number("[0, inf)"),
+        help=f"over which the learning rate rises (default: {warmup_epochs}, and at most a fifth of all)",
+    )
+    add("--weight-decay", type=number("[0, inf)"), default=0.05, help="of AdamW, for matrices")
+    add("--clip", type=number("[0, inf)"), default=0.0, help="largest norm of the gradient; 0: any")
+    add(
+        "--ema",
+        type=number("[0, 1)"),
+        help="decay of averaged weights, which are then evaluated and kept, such as 0.9999 (default: no average)",
+    )
+    add("--label-smoothing", type=number("[0, 1]"), default=0.1, help="of the targets")
+    add("--seed", type=whole(0), default=0, help="of new weights, the order of the images and their augmentation")
+
+    add = parser.add_argument_group("the augmentation").add_argument
+    add("--scale", type=number("(0, 1]"), default=0.08, help="smallest part of an image that a crop keeps")
+    add("--no-flip", action="store_true", help="no mirroring: for letters, digits and other images that it changes")
+    add("--augment", default="rand-m9-mstd0.5-inc1", help="RandAugment in timm's language, 3a, or none")
+    add("--color-jitter", type=number("[0, inf)"), help="strength, for --augment 3a or none (default: no jitter)")
+    add("--erasing", type=number("[0, 1]"), default=0.25, help="probability of random erasing")
+    add("--mixup", type=number("[0, inf)"), default=0.8, help="alpha of Mixup; 0 leaves it out")
+    add("--cutmix", type=number("[0, inf)"), default=1.0, help="alpha of CutMix; 0 leaves it out")
+    add("--mix-prob", type=number("[0, 1]"), default=1.0, help="probability that a batch is mixed")
+    add("--repeats", type=whole(1), default=1, help="copies of an image in a row (repeated augmentation)")
+
+    add = parser.add_argument_group("the machine").add_argument
+    add("--workers", type=whole(0), default=0, help="processes that read images; 0: none but this one")
+    add("--threads", type=whole(1), help="of the CPU (default: all cores)")
+    add("--amp", choices=["bfloat16", "float16"], help="mixed precision, on a GPU (default: float32)")
+    add("--recompute", action="store_true", help="less memory, a third more time")
+    add(
+        "--save-every",
+        type=number("[0, inf)"),
+        default=300.0,
+        help="seconds between checkpoints, beside one after each epoch",
+    )
+    parser.set_defaults(**defaults)
 
 
 def start(arguments):
@@ -58,7 +118,11 @@ def start(arguments):
         repeats=arguments.repeats,
         num_workers=arguments.workers,
         on_unreadable="raise" if arguments.strict else "skip",
+        extensions=arguments.extensions,
+        validation_share=arguments.validation_share,
     )
+    for note in data.notes:
+        say(note)
     record = {**vars(arguments), "batch_size": arguments.batch_size * world_size}  # resumed on any number of processes
     run = Run(arguments.output, record, data.classes, may_change=MAY_CHANGE, save_every=arguments.save_every)
     paddle.seed(arguments.seed)  # the same new weights in every process
@@ -81,12 +145,22 @@ def prepare(arguments, data, preprocess):
 
 
 def make_step(arguments, data, model, loss, groups, *, lr, warmup_epochs, warmup_lr, final_lr):
-    """AdamW on these parameter groups, with warm-up and a cosine."""
+    """AdamW on these parameter groups, with warm-up and a cosine.
+
+    warmup_epochs: where --warmup-epochs is not given; then at most a fifth of all.
+    """
+    epochs, warmup = arguments.epochs, arguments.warmup_epochs
+    if warmup is None:
+        warmup = min(warmup_epochs, epochs / 5)
+        if warmup < warmup_epochs:
+            say(f"warm-up: {warmup:g} of {epochs} epochs, a fifth; --warmup-epochs sets it")
+    elif warmup >= epochs:
+        raise ValueError(f"--warmup-epochs {warmup:g}: expected less than --epochs {epochs}")
     steps_per_epoch = data.steps_per_epoch(arguments.accumulate)
     schedule = warmup_cosine(
         lr,
-        total_steps=arguments.epochs * steps_per_epoch,
-        warmup_steps=int(warmup_epochs * steps_per_epoch),
+        total_steps=epochs * steps_per_epoch,
+        warmup_steps=int(warmup * steps_per_epoch),
         warmup_lr=warmup_lr,
         final_lr=final_lr,
     )
@@ -134,11 +208,9 @@ def say(text):
         print(text, flush=True)
 
 
-def main(name, train, arguments):
-    """Call train(arguments); what goes wrong ends the script with a sentence."""
-    try:
-        train(arguments)
-    except (ValueError, OSError, ImportError, FloatingPointError) as error:
-        sys.exit(f"{name}: {error}")
-    except KeyboardInterrupt:
-        sys.exit(f"{name}: stopped; the same command goes on from the last checkpoint")
+def stopped(arguments):
+    """Where the same command goes on, as a sentence."""
+    steps = Checkpoints(arguments.output / "checkpoints", rank=1).steps()  # other ranks than 0 only read
+    if not steps:
+        return "stopped before the first checkpoint; the same command starts anew"
+    return f"stopped; the same command goes on after {steps[-1]} steps"

@@ -4,6 +4,7 @@ import contextlib
 import io
 import pathlib
 import runpy
+import signal
 import sys
 from unittest import mock
 
@@ -20,8 +21,12 @@ def call(name, *arguments):
         contextlib.redirect_stdout(written),
         contextlib.redirect_stderr(written),
     ):
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             runpy.run_path(str(EXAMPLES / name), run_name="__main__")
         except SystemExit as end:
             return end.code, written.getvalue()
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
     return None, written.getvalue()

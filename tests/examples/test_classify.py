@@ -1,10 +1,16 @@
 """examples/classify.py as its users call it."""
 
 import pathlib
+import re
 import subprocess
 import sys
 
+import paddle
+import pytest
 from PIL import Image, ImageDraw
+from scripts import call
+
+import vitlib
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "examples" / "classify.py"
 CLOTHES = ["dress", "hat", "longsleeve", "outwear", "pants", "shirt", "shoes", "shorts", "skirt", "t-shirt"]
@@ -31,6 +37,7 @@ def test_without_further_arguments_an_image_of_clothes_is_classified_by_the_ship
     assert max(found, key=lambda name: float(found[name])) in tops
     with Image.open(tmp_path / "look.png") as look:
         assert len(look.convert("RGB").getcolors(1 << 20)) > 100  # an image, not an empty page
+    assert done.stderr == ""
 
 
 def test_the_shipped_model_is_small_and_says_what_it_is():
@@ -43,23 +50,84 @@ def test_the_shipped_model_is_small_and_says_what_it_is():
 
 def test_an_image_is_classified_and_random_weights_are_admitted(tmp_path):
     Image.new("RGB", (300, 200), "olive").save(tmp_path / "image.jpg")
-    done = classify("image.jpg", "--top", "3", "--model", "vit_tiny_patch16_224", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "random weights" in done.stdout
-    assert done.stdout.count("%  class") == 3
+    error, written = call("classify.py", tmp_path / "image.jpg", "--top", 3, "--model", "vit_tiny_patch16_224")
+    assert error is None, written
+    assert "random weights" in written
+    assert written.count("%  class") == 3
 
 
-def test_an_unreadable_photo_ends_in_one_sentence_that_names_it(tmp_path):
-    (tmp_path / "image.jpg").write_text("not an image")
-    done = classify("image.jpg", cwd=tmp_path)
+def test_of_ten_images_the_readable_ones_are_classified_and_the_broken_one_is_named(tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(10)]
+    for number, path in enumerate(paths):
+        Image.new("RGB", (40, 30), (25 * number, 80, 90)).save(path)
+    paths[4].write_text("not an image")
+    done = classify(*map(str, paths), "--top", "1", "--look", "look.png", cwd=tmp_path)
     assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert "image.jpg" in done.stderr
+    assert [line for line in done.stdout.splitlines() if line.endswith(".png") and line.startswith("/")] == [
+        str(path) for path in paths if path != paths[4]
+    ]
+    assert done.stdout.count(" %  ") == 9
+    assert done.stderr.splitlines() == [
+        f"classify.py: '{paths[4]}': is not an image that Pillow can read, or its header is damaged "
+        "(it begins with b'not an image')"
+    ]
+    error, written = call("classify.py", tmp_path / "nowhere.jpg")
+    assert "No such image file" in error
+    assert " %  " not in written
 
 
-def test_an_unknown_preset_ends_in_one_sentence_with_the_nearest(tmp_path):
-    Image.new("RGB", (30, 20)).save(tmp_path / "image.png")
-    done = classify("image.png", "--model", "vit_tiny_patch16_225", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert "vit_tiny_patch16_224" in done.stderr
+def test_an_image_is_drawn_at_its_own_resolution_and_titled_by_what_the_model_says(tmp_path):
+    import matplotlib.axes
+
+    Image.new("RGB", (300, 200), "olive").save(tmp_path / "image.jpg")
+    shown, titles = [], []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matplotlib.axes.Axes, "imshow", lambda self, pixels, **options: shown.append(pixels.shape[:2]))
+        patch.setattr(matplotlib.axes.Axes, "set_title", lambda self, text, **options: titles.append(text))
+        error, written = call("classify.py", tmp_path / "image.jpg", "--top", 1, "--look", tmp_path / "look.png")
+    assert error is None, written
+    assert shown == [(180, 180), (180, 180), (4, 4)]  # 0.9 of the shorter side, and the attention to 4 x 4 patches
+    said = re.search(r"(\d+)\.\d\d %  (\S+)", written)
+    assert titles[0].startswith(f"image.jpg: {said[2]}, ")
+
+
+@pytest.fixture
+def saved(tmp_path):
+    paddle.seed(0)
+    model = vitlib.VisionTransformer(img_size=32, patch_size=16, embed_dim=24, depth=1, num_heads=3, num_classes=2)
+    model.labels = ["ant", "bee"]
+    model.save_pretrained(tmp_path / "run" / "model")
+    Image.new("RGB", (300, 200), "olive").save(tmp_path / "image.jpg")
+    return tmp_path
+
+
+def test_the_folder_of_a_run_is_that_of_its_model(saved):
+    (saved / "run" / "run.json").write_text("{}")
+    for weights in (saved / "run", saved / "run" / "model"):
+        error, written = call("classify.py", saved / "image.jpg", "--weights", weights)
+        assert error is None, written
+        assert "%  ant" in written
+    (saved / "run" / "model").rename(saved / "away")
+    error, _ = call("classify.py", saved / "image.jpg", "--weights", saved / "run")
+    assert f"--weights {saved / 'run'}: this run has no model/" in error
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            ["--model", "vit_tiny_patch16_225"],
+            ["patch16_225: there is no preset", "vit_tiny_patch16_224"],
+        ),
+        (["--weights", "nope"], ["--weights nope: there is no such file or folder", "such as", "vit_tiny_patch16_224"]),
+        (["--weights", "vit_tinny_patch16_224"], ["no preset of that name; the nearest are vit_tiny_patch16_224"]),
+        (["--weights", "vit_tiny_patch16_224", "--model", "deit_tiny_patch16_224"], ["is a preset's name", "--model"]),
+        (["--weights", "nowhere/model.safetensors"], ["--weights nowhere/model.safetensors: there is no such file"]),
+    ],
+)
+def test_wrong_names_are_told_in_the_words_of_the_script(saved, options, words):
+    error, _ = call("classify.py", saved / "image.jpg", *options)
+    for word in ("classify.py: ", *words):
+        assert word in error
+    assert "pretrained" not in error
+    assert "list_models" not in error

@@ -175,7 +175,7 @@ def test_published_weights_are_fetched_by_the_name_of_the_preset(folder, tmp_pat
 @pytest.mark.parametrize(
     ("weights", "words"),
     [
-        ("vit_tinny_patch16_224", ["no preset", "vit_tiny_patch16_224"]),
+        ("vit_tinny_patch16_224", ["--weights vit_tinny_patch16_224: ", "no preset", "vit_tiny_patch16_224"]),
         ("vit_tiny_patch16_224.augreg_in22k", ["augreg_in21k"]),
         ("nowhere/model.safetensors", ["nowhere/model.safetensors", "no such file"]),
         ("model.npz", ["model.npz", "no such file"]),
@@ -204,8 +204,9 @@ def test_a_run_goes_on_without_the_weights_that_it_began_with(saved, folder, tmp
         end_epoch(run, evaluations)
 
     with mock.patch.object(Run, "end_epoch", stopped):
-        error, _ = call("finetune.py", folder, "--output", tmp_path / "stopped", *QUICK, *options)
-    assert "the same command goes on" in error
+        error, written = call("finetune.py", folder, "--output", tmp_path / "stopped", *QUICK, *options)
+    assert error == 130
+    assert "stopped; the same command goes on after 3 steps" in written
     shutil.rmtree(weights)
     written = finetune(folder, tmp_path / "stopped", *options)
     assert "going on after 3 steps, in epoch 2 of 3" in written
@@ -214,8 +215,9 @@ def test_a_run_goes_on_without_the_weights_that_it_began_with(saved, folder, tmp
 
 
 def test_a_learning_rate_of_0_is_refused_and_not_taken_for_the_default(saved, folder, tmp_path):
-    error, _ = call("finetune.py", folder, *QUICK, "--weights", saved(), "--lr", 0, "--output", tmp_path / "run")
-    assert "base_lr=0.0: expected a number in (0, inf)" in error
+    error, written = call("finetune.py", folder, *QUICK, "--weights", saved(), "--lr", 0, "--output", tmp_path / "run")
+    assert error == 2
+    assert "argument --lr: expected a number in (0, inf), found '0'" in written
 
 
 def test_freezing_blocks_beside_training_the_head_only_is_refused(folder, tmp_path):

@@ -181,12 +181,6 @@ def test_unreadable_images_are_counted_and_named_and_strict_stops_at_them(tmp_pa
     assert str(broken[0]) in error
 
 
-def no_validation(folder):
-    for path in sorted((folder / "validation").rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
-    (folder / "validation").rmdir()
-
-
 def empty_class(folder):
     for path in (folder / "train" / "square").iterdir():
         path.unlink()
@@ -194,12 +188,6 @@ def empty_class(folder):
 
 def other_class(folder):
     (folder / "validation" / "square").rename(folder / "validation" / "oblong")
-
-
-def class_less(folder):
-    for path in (folder / "validation" / "square").iterdir():
-        path.unlink()
-    (folder / "validation" / "square").rmdir()
 
 
 def no_train(folder):
@@ -214,10 +202,8 @@ def loose_image(folder):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (no_validation, ["validation' does not exist"]),
         (empty_class, ["'square' has no images"]),
         (other_class, ["validation' lacks 'square' and has 'oblong' besides"]),
-        (class_less, ["validation' lacks 'square'"]),
         (no_train, ["train' does not exist"]),
         (loose_image, ["'000.png'", "belong to no class"]),
     ],
@@ -303,16 +289,27 @@ def test_a_model_of_finetune_teaches_only_when_it_has_finished(folder, tmp_path)
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--accumulate", 0], ["accumulate=0", "at least 1"]),
+        (["--accumulate", 0], ["--accumulate: expected a whole number of at least 1, found '0'"]),
+        (["--epochs", 0], ["--epochs: expected a whole number of at least 1, found '0'"]),
+        (["--epochs", "many"], ["--epochs: expected a whole number of at least 1, found 'many'"]),
+        (["--lr", 0], ["--lr: expected a number in (0, inf), found '0'"]),
+        (["--erasing", 1.5], ["--erasing: expected a number in [0, 1], found '1.5'"]),
+        (["--epochs", 3, "--warmup-epochs", 3], ["--warmup-epochs 3: expected less than --epochs 3"]),
+        (["--validation-share", 0.3], ["a validation share was given", "validation/"]),
+        (
+            ["--model", "deit_tinny_patch16_224"],
+            ["--model deit_tinny_patch16_224:", "deit_tiny_patch16_224"],
+        ),
         (["--set", "bogus=1"], ["--set does not fit deit_tiny_patch16_224", "'bogus'", "img_size"]),
         (["--model", "paddle:resnet18", "--set", "bogus=1"], ["--set does not fit paddle:resnet18", "'bogus'"]),
         (["--model", "paddle:resnet"], ["no network 'resnet'", "resnet18"]),
     ],
 )
 def test_options_that_cannot_work_are_told_in_a_sentence(folder, tmp_path, options, words):
-    error, _ = call("train_deit.py", folder, "--batch-size", 6, *options, "--output", tmp_path / "run")
+    error, written = call("train_deit.py", folder, "--batch-size", 6, *options, "--output", tmp_path / "run")
+    said = written if error == 2 else error  # by the parser or by the script
     for word in ("train_deit.py: ", *words):
-        assert word in error
+        assert word in said
 
 
 @pytest.mark.parametrize("options", [["--grey"], ["--size", 64]])

@@ -37,17 +37,19 @@ def fit(
     """
     model, first = unwrapped(step.model), next(iter(data.parts))
     run.start(step, data.sampler, epochs=epochs)
-    with run.interruptible():
-        while run.training:
-            for images, labels, _, _ in run.batches(data.batches()):
-                images, targets = data.mix(images, labels)
-                loss = step(images, targets, *([] if teacher is None else [teacher(images)]))
-                right = int((final_logits(step.outputs).argmax(-1) == labels).sum())
-                run.log.step(loss, right, len(labels))
-            run.end_epoch(lambda: {first: data.evaluate(model, first)})
-    run.load_best()
-    evaluations = {part: data.evaluate(model, part) for part in data.parts}
-    for found in evaluations.values():
-        run.log.name_unreadable(found.unreadable)  # each process has read others
-    run.log.close()
+    try:
+        with run.interruptible():
+            while run.training:
+                for images, labels, _, _ in run.batches(data.batches()):
+                    images, targets = data.mix(images, labels)
+                    loss = step(images, targets, *([] if teacher is None else [teacher(images)]))
+                    right = int((final_logits(step.outputs).argmax(-1) == labels).sum())
+                    run.log.step(loss, right, len(labels))
+                run.end_epoch(lambda: {first: data.evaluate(model, first)})
+        run.load_best()
+        evaluations = {part: data.evaluate(model, part) for part in data.parts}
+        for found in evaluations.values():
+            run.log.name_unreadable(found.unreadable)  # each process has read others
+    finally:
+        run.log.close()
     return evaluations
