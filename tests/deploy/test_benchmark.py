@@ -31,17 +31,15 @@ def test_the_table_has_the_fastest_first_beside_the_fastest_peer():
     assert lines[5].endswith("failed: no such thing")
 
 
-def test_a_candidate_that_fails_or_dies_says_so():
-    for code, words in (
-        ('print(\'{"error": "cannot"}\')', "cannot"),
-        ("raise SystemExit(3)", "ended"),
-        ("print(1)", ""),
-    ):
-        candidate = Candidate("paddle", "float32", [sys.executable, "-c", code], False, {})
-        assert candidate.run(1) == {}
-        assert words in candidate.error
-        candidate.close()
-        assert candidate.process.returncode is not None
+@pytest.mark.parametrize(
+    ("code", "words"), [('print(\'{"error": "cannot"}\')', "cannot"), ("raise SystemExit(3)", "ended")]
+)
+def test_a_candidate_that_fails_or_dies_says_so(code, words):
+    candidate = Candidate("paddle", "float32", [sys.executable, "-c", code], False, {})
+    assert candidate.run(1) == {}
+    assert words in candidate.error
+    candidate.close()
+    assert candidate.process.returncode is not None
 
 
 def test_engines_are_timed_in_turn(tmp_path, capsys):
