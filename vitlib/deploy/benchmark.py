@@ -1,0 +1,287 @@
+"""How fast engines are, beside each other and beside peers: `python -m vitlib.deploy.benchmark --help`.
+
+Every candidate has a process of its own. They take turns, a few runs each and a pause in between, so that whatever else
+the machine does slows all of them alike; ratios are taken within a round, and the median over the rounds is given.
+
+On two Zen 5 cores all engines spend 85 to 95 % of their time in matrix products near the peak of the processor. What
+remains is to compute less (no tokens of the last block that nobody reads) and to keep the cores busy (one stream a
+core). Without effect were LayerNorm's scale and shift in the next layer's weights, one product for queries, keys and
+values, and patches cut by reshaping instead of a convolution.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ..checkpoint.json_file import write_json
+from .benchmark_peers import PEERS, precisions_of
+from .cpu import has_bfloat16, usable_cores
+from .engines import ENGINES, is_installed
+
+_PAUSE = 0.25  # seconds, in which the threads of the last candidate stop waiting for more work
+_TURN = 0.3  # seconds that a turn should take
+
+
+@dataclass
+class Result:
+    """A candidate at one batch and image size: seconds of each round, and the peak memory of its process in bytes.
+
+    Memory counts everything that the process did before, larger batches too.
+    """
+
+    candidate: str
+    precision: str
+    model: str
+    img_size: int
+    batch: int
+    is_peer: bool
+    seconds: list[float] = field(default_factory=list)
+    peak_bytes: int = 0
+    error: str = ""
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+
+class Candidate:
+    """A process that runs one model in one way."""
+
+    def __init__(self, name: str, precision: str, command: Sequence[str], is_peer: bool, spec: dict[str, Any]) -> None:
+        self.name, self.precision, self.is_peer, self.error = name, precision, is_peer, ""
+        self.repeat: dict[int, int] = {}
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
+        self._ask({"name": name, "precision": precision, **spec})
+
+    def run(self, batch: int) -> dict[str, Any]:
+        """One turn: its median seconds, and the peak memory."""
+        answer = self._ask({"batch": batch, "repeat": self.repeat.get(batch, 1)})
+        if self.error:
+            return {}
+        median = statistics.median(answer["seconds"])
+        self.repeat[batch] = max(1, min(50, int(_TURN / median)))
+        return {"seconds": median, "peak_bytes": answer["peak_bytes"]}
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+
+    def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        if self.error:
+            return {}
+        try:
+            self.process.stdin.write(json.dumps(question) + "\n")
+            self.process.stdin.flush()
+            answer = json.loads(self.process.stdout.readline())
+        except (OSError, ValueError):  # a closed pipe, or an empty line
+            answer = {"error": "its process ended"}
+        self.error = answer.get("error", "")
+        return answer
+
+
+def benchmark(
+    models: Sequence[str],
+    batches: Sequence[int] = (1, 8),
+    *,
+    engines: Sequence[str] | None = None,
+    precisions: Sequence[str] = ("float32", "bfloat16"),
+    img_sizes: Sequence[int] = (224,),
+    peers: str | None = None,
+    peer_names: Sequence[str] | None = None,
+    rounds: int = 9,
+    threads: int | None = None,
+) -> list[Result]:
+    """Time every candidate on random images and weights.
+
+    Args:
+        models: presets.
+        batches, img_sizes: of the images.
+        engines: of `Predictor`, "eager" and "eager tuned" (after `tune_cpu`); None: all installed engines.
+        precisions: those that a candidate does not have are left out.
+        peers: a Python with timm and the like, for the peers; None: none. peer_names: which of them; None: all.
+        rounds: turns of each candidate.
+        threads: of each candidate; None: all cores.
+
+    Raises ValueError for an unknown engine or peer. A candidate that fails has its reason in `Result.error`.
+    """
+    threads = usable_cores() if threads is None else threads
+    names = [name for name in ENGINES if is_installed(name)] if engines is None else list(engines)
+    unknown = set(names) - {*ENGINES, "eager", "eager tuned"} | (set(peer_names or ()) - {*PEERS})
+    if unknown:
+        known = [*ENGINES, "eager", "eager tuned", *PEERS]
+        raise ValueError(f"unknown candidates {sorted(unknown)}; there are {', '.join(map(repr, known))}")
+    own = [(name, each) for name in names for each in precisions if each in _precisions(name)]
+    others = [
+        (name, each)
+        for name in (_installed_peers(peers) if peers else [])
+        for each in precisions
+        if each in precisions_of(name) and (peer_names is None or name in peer_names)
+    ]
+    results: list[Result] = []
+    for model in models:
+        for size in img_sizes:
+            results += _one_model(model, size, batches, own, others, peers, rounds, threads)
+    return results
+
+
+def _precisions(engine: str) -> tuple[str, ...]:
+    found = ENGINES[engine].precisions if engine in ENGINES else ("float32",)
+    return tuple(each for each in found if each != "bfloat16" or has_bfloat16())
+
+
+def _installed_peers(python: str) -> list[str]:
+    script = Path(__file__).with_name("benchmark_peers.py")
+    done = subprocess.run([python, str(script), "--list"], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def _one_model(
+    model: str,
+    size: int,
+    batches: Sequence[int],
+    own: Iterable[tuple[str, str]],
+    others: Iterable[tuple[str, str]],
+    peers: str | None,
+    rounds: int,
+    threads: int,
+) -> list[Result]:
+    from .benchmark_worker import write_exports
+
+    spec = {"model": model, "img_size": size, "threads": threads}
+    with tempfile.TemporaryDirectory(prefix="vitlib-") as directory, ExitStack() as stack:
+        formats = {
+            ENGINES[name].formats[0]: f"{directory}/{ENGINES[name].formats[0]}" for name, _ in own if name in ENGINES
+        }
+        write_exports(spec, formats)
+        candidates = []
+        for name, precision in own:
+            export = f"{directory}/{ENGINES[name].formats[0]}" if name in ENGINES else ""
+            command = [sys.executable, "-W", "ignore", "-m", f"{__package__}.benchmark_worker"]
+            candidates.append(Candidate(name, precision, command, False, {**spec, "export": export}))
+        for name, precision in others:
+            command = [peers, "-W", "ignore", str(Path(__file__).with_name("benchmark_peers.py"))]
+            candidates.append(Candidate(name, precision, command, True, {**spec, "export": f"{directory}/timm.onnx"}))
+        for candidate in candidates:
+            stack.callback(candidate.close)
+        return [result for batch in batches for result in _take_turns(candidates, model, size, batch, rounds)]
+
+
+def _take_turns(candidates: Sequence[Candidate], model: str, size: int, batch: int, rounds: int) -> list[Result]:
+    results = [Result(each.name, each.precision, model, size, batch, each.is_peer) for each in candidates]
+    for number in range(rounds + 1):
+        for candidate, result in zip(candidates, results, strict=True):
+            found = candidate.run(batch)
+            result.error = candidate.error
+            if found and number:  # the first round prepares
+                result.seconds.append(found["seconds"])
+                result.peak_bytes = found["peak_bytes"]
+            time.sleep(_PAUSE)
+    return results
+
+
+def ratio(result: Result, other: Result) -> float:
+    """How many times as fast as the other, the median over the rounds."""
+    return statistics.median(theirs / mine for mine, theirs in zip(result.seconds, other.seconds, strict=True))
+
+
+def table(results: Iterable[Result]) -> str:
+    """The results as text, one block for each model, precision, image and batch size, the fastest first.
+
+    "x peer" is the speed beside the fastest peer of that block (1.05: 5 % faster).
+    """
+    blocks: dict[tuple[Any, ...], list[Result]] = {}
+    for result in results:
+        blocks.setdefault((result.model, result.img_size, result.batch, result.precision), []).append(result)
+    lines = []
+    for (model, size, batch, precision), rows in blocks.items():
+        done = sorted((row for row in rows if row.seconds), key=lambda row: row.median)
+        peers = [row for row in done if row.is_peer]
+        lines.append(f"{model}, {size} x {size}, batch {batch}, {precision}")
+        lines.append(f"  {'':46}{'ms':>9}{'images/s':>10}{'x peer':>8}{'peak MB':>9}")
+        for row in done:
+            name = row.candidate if row.is_peer else f"vitlib {row.candidate}"
+            beside = f"{ratio(row, peers[0]):8.2f}" if peers else f"{'':8}"
+            numbers = f"{row.median * 1e3:9.1f}{batch / row.median:10.1f}{beside}{row.peak_bytes / 1e6:9.0f}"
+            lines.append(f"  {name:46}{numbers}")
+        lines += [f"  {row.candidate:46}failed: {row.error}" for row in rows if not row.seconds]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """What the numbers were measured on."""
+    versions = {}
+    for package in ("vitlib", "paddlepaddle", "onnxruntime", "openvino", "nncf"):
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    names = [line.partition(":")[2].strip() for line in _cpuinfo() if line.startswith("model name")]
+    processor = names[0] if names else platform.processor()
+    return {"processor": processor, "threads": threads, "python": platform.python_version(), "versions": versions}
+
+
+def _cpuinfo() -> list[str]:
+    try:
+        return Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return []
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m vitlib.deploy.benchmark", description=__doc__.partition("\n")[0])
+    parser.add_argument("models", nargs="+", help="presets, such as vit_base_patch16_224")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[224], help="image sizes")
+    parser.add_argument(
+        "--engines", nargs="+", help=f"{', '.join(ENGINES)}, eager, 'eager tuned'; all engines by default"
+    )
+    parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--peers", metavar="PYTHON", help="a Python with timm, onnxruntime, openvino")
+    parser.add_argument("--peer", action="append", metavar="NAME", help=f"only this one of {', '.join(PEERS)}")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=usable_cores())
+    parser.add_argument("--json", metavar="FILE", help="write the results here")
+    parser.add_argument("--plot", metavar="FILE", help="write a plot of time over batch or image size here")
+    given = parser.parse_args(arguments)
+    results = benchmark(
+        given.models,
+        given.batches,
+        engines=given.engines,
+        precisions=given.precisions,
+        img_sizes=given.sizes,
+        peers=given.peers,
+        peer_names=given.peer,
+        rounds=given.rounds,
+        threads=given.threads,
+    )
+    print(table(results))
+    if given.json:
+        write_json(given.json, {"machine": machine(given.threads), "results": [asdict(result) for result in results]})
+    if given.plot:
+        from .benchmark_plot import plot
+
+        plot(results, given.plot)
+
+
+if __name__ == "__main__":
+    main()
