@@ -9,8 +9,8 @@ from vitlib.models.presets import ARCHITECTURES, PAPER_NAMES, get_config, list_m
 from vitlib.models.published import Published, list_published, published
 
 TIMM = json.loads((Path(__file__).parent / "data" / "timm_registry.json").read_text())["models"]
-# Self-supervised backbones and a classifier of another label set: not what the presets are for
-LEFT_OUT = {"dino", "mae", "bamboo"}
+# A classifier of another label set: not what the presets are for
+LEFT_OUT = {"bamboo"}
 ON_HUB = [name for name in TIMM if name.partition(".")[2] not in LEFT_OUT]
 
 
@@ -22,9 +22,8 @@ def test_a_row_says_what_timm_says(name):
     assert row.licence == timm["license"]
     assert row.dialect == row.position_resize == "timm"
     assert get_config(row.preset).img_size == timm["size"]
-    assert timm["crop_mode"] == "center"
     record = row.preprocess
-    assert record.resize == "short"
+    assert record.resize == {"center": "short", "squash": "squash"}[timm["crop_mode"]]
     assert record.size is None  # the model's
     assert [*record.mean, *record.std, record.crop_fraction] == [*timm["mean"], *timm["std"], timm["crop_pct"]]
     assert record.interpolation == timm["interpolation"]
@@ -104,6 +103,10 @@ def test_sources_begin_with_the_hub_and_carry_the_dialect_of_their_publisher():
     assert dialects["vit_base_patch16_224.augreg_in1k"] == ["timm", "google"]
     assert dialects["deit_tiny_patch16_224.fb_in1k"] == ["timm", "facebook", "paddleclas"]
     assert dialects["deit3_huge_patch14_224.fb_in1k"] == ["timm", "facebook"]
+    assert dialects["vit_base_patch14_reg4_dinov2.lvd142m"] == ["timm", "dinov2"]
+    assert dialects["vit_small_patch8_224.dino"] == ["timm", "dino"]
+    assert dialects["vit_huge_patch14_224.mae"] == ["timm", "mae"]
+    assert dialects["vit_base_patch16_siglip_224.webli"] == ["timm"]
     assert dialects["vit_large_patch16_384.orig_in21k_ft_in1k"] == ["timm", "paddleclas"]
     for name in list_published():
         row = published(name)

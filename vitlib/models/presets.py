@@ -8,6 +8,7 @@ from typing import Any
 
 from ..images import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from .config import ViTConfig
+from .family_weights import FAMILY_WEIGHTS
 
 # width, blocks, heads (ViT paper, Table 1; DeiT paper, Table 1; DeiT III, arXiv 2204.07118, Table 1; DINOv2,
 # arXiv 2304.07193, Table 17; DINOv3, arXiv 2508.10104, Table 2; So400m, arXiv 2305.13035)
@@ -188,6 +189,9 @@ ARCHITECTURES: dict[str, tuple[str, str, int, int, tuple[str, ...]]] = {
     "vit_giantopt_patch16_siglip_384": ("siglip_tanh", "giantopt", 16, 384, ()),
 }
 
+for _preset, _tag in FAMILY_WEIGHTS:
+    ARCHITECTURES[_preset] = (*ARCHITECTURES[_preset][:-1], (*ARCHITECTURES[_preset][-1], _tag))
+
 # What the weights of a tag change: classes of their head (21,843: ImageNet-21k) and preprocessing.
 TAG_CLASSES: dict[str, int] = {_IN21K: 21843, "orig_in21k": 0}
 TAG_CROPS: dict[str, float] = {"fb_in22k_ft_in1k": 1.0}
@@ -263,6 +267,8 @@ def get_config(name: str) -> ViTConfig:
     options: dict[str, Any] = {"embed_dim": embed_dim, "depth": depth, "num_heads": num_heads}
     options |= {**FAMILIES[family], **MLPS.get(size, {})}
     config = ViTConfig(img_size=image, patch_size=patch, **options)
+    if weights := FAMILY_WEIGHTS.get((stem, tag)):
+        return config.replace(num_classes=weights.num_classes, preprocess=weights.preprocess)
     # timm's rule: fine-tuned at a larger size, evaluated on the whole picture
     crop = TAG_CROPS.get(tag, FAMILY_CROPS.get(family, 0.9 if image == 224 else 1.0))
     return config.replace(

@@ -7,12 +7,21 @@ import fnmatch
 from dataclasses import dataclass
 
 from ..images import Preprocess
-from .presets import ARCHITECTURES, TAG_CLASSES, TAG_CROPS, get_config, split_name
+from .family_weights import FAMILY_WEIGHTS
+from .presets import ARCHITECTURES, get_config, split_name
 
 _GOOGLE = "https://storage.googleapis.com/vit_models/"
 _FB = "https://dl.fbaipublicfiles.com/deit/"
 _TIMM = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-vitjx/"
 _PADDLECLAS = "https://paddle-imagenet-models-name.bj.bcebos.com/dygraph/"
+
+_FILES = "https://dl.fbaipublicfiles.com/"
+# Whose names the files of an author have, and how they resample positions
+_AUTHORS = {
+    f"{_FILES}dino/": ("dino", "dino"),
+    f"{_FILES}dinov2/": ("dinov2", "dino"),
+    f"{_FILES}mae/": ("mae", "deit"),
+}
 
 # What the hub's repositories of timm hold, the preferred one first
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -115,6 +124,10 @@ _ROWS: tuple[_Row, ...] = (
     ("deit3_huge_patch14_224", "fb_in22k_ft_in1k", _FB + "deit_3_huge_224_21k_v1.pth", False, None),
 )
 # fmt: on
+_ALL_ROWS: tuple[_Row, ...] = (
+    *_ROWS,
+    *((preset, tag, weights.original_url, False, None) for (preset, tag), weights in FAMILY_WEIGHTS.items()),
+)
 _NOT_ON_HUB = {
     ("vit_base_patch32_384", "orig_in21k_ft_in1k"),
     ("vit_large_patch16_224", "orig_in21k_ft_in1k"),
@@ -127,7 +140,7 @@ class Source:
     """One place that has a set of published weights, and how its publisher uses them there.
 
     location: "org/repo" on the Hugging Face hub, or an https URL of one file.
-    dialect: whose names the file's weights have: "timm", "paddleclas", "facebook" or "google".
+    dialect: whose names the file's weights have, such as "timm", "paddleclas", "facebook" or "google".
     preprocess, position_resize: how this publisher evaluates them and resamples their position table. The weights are
     the same in all places: what they do on `Published.preprocess` does not depend on where they came from.
     """
@@ -192,6 +205,10 @@ def _original(url: str, preprocess: Preprocess) -> Source:
     if url.startswith(_GOOGLE):  # vit_jax
         squash = preprocess.replace(resize="squash", crop_fraction=1.0, interpolation="bilinear")
         return Source(url, "google", squash, "google")
+    for start, (dialect, method) in _AUTHORS.items():
+        if url.startswith(start):
+            method = "dinov2_registers" if "_reg4_" in url else method
+            return Source(url, dialect, preprocess.replace(crop_fraction=224 / 256), method)
     if url.startswith(_FB):
         return Source(url, "facebook", preprocess.replace(crop_fraction=0.875), "deit")
     return Source(url, "timm", preprocess, "timm")
@@ -216,7 +233,7 @@ def published(name: str) -> Published:
     stem, _, tag = name.partition(".")
     preset, implied = split_name(stem)
     tag = tag or implied
-    rows = {row[1]: row for row in _ROWS if row[0] == preset}
+    rows = {row[1]: row for row in _ALL_ROWS if row[0] == preset}
     if not rows:
         raise ValueError(
             f"nobody has published weights for the preset {preset}. Presets of that kind with weights: "
@@ -230,12 +247,12 @@ def published(name: str) -> Published:
 
 def list_published(pattern: str = "*") -> list[str]:
     """Names "preset.tag" of all published weights that match a shell pattern; of a preset, timm's default first."""
-    return fnmatch.filter([f"{row[0]}.{row[1]}" for row in _ROWS], pattern)
+    return fnmatch.filter([f"{row[0]}.{row[1]}" for row in _ALL_ROWS], pattern)
 
 
 def _published(preset: str, tag: str, original_url: str, in_paddleclas: bool, top1: float | None) -> Published:
-    preprocess = get_config(preset).preprocess
-    hub_id = "" if (preset, tag) in _NOT_ON_HUB else f"timm/{preset}.{tag}"
+    config, weights = get_config(f"{preset}.{tag}"), FAMILY_WEIGHTS.get((preset, tag))
+    hub_id = "" if (preset, tag) in _NOT_ON_HUB else weights.hub_id if weights else f"timm/{preset}.{tag}"
     family, _, rest = preset.partition("_")
     paddleclas = {"vit": "ViT", "deit": "DeiT"}.get(family, "")
     return Published(
@@ -245,11 +262,11 @@ def _published(preset: str, tag: str, original_url: str, in_paddleclas: bool, to
         files=_HUB_FILES if hub_id else (),
         paddleclas_url=f"{_PADDLECLAS}{paddleclas}_{rest}_pretrained.pdparams" if in_paddleclas else "",
         original_url=original_url,
-        num_classes=TAG_CLASSES.get(tag, 1000),
-        preprocess=preprocess.replace(crop_fraction=TAG_CROPS.get(tag, preprocess.crop_fraction)),
+        num_classes=config.num_classes,
+        preprocess=config.preprocess,
         position_resize="timm",
         dialect="timm",
-        licence="apache-2.0",
+        licence=weights.licence if weights else "apache-2.0",
         top1=top1,
         top1_source="" if top1 is None else _TOP1_SOURCES[family],
     )
@@ -257,6 +274,6 @@ def _published(preset: str, tag: str, original_url: str, in_paddleclas: bool, to
 
 def _alternatives(preset: str) -> list[str]:
     """Presets of the same family and size, or, failing those, of the same family, that have weights; nearest first."""
-    have = list(dict.fromkeys(row[0] for row in _ROWS))
+    have = list(dict.fromkeys(row[0] for row in _ALL_ROWS))
     kin = [name for name in have if ARCHITECTURES[name][1] == ARCHITECTURES[preset][1]] or have
     return difflib.get_close_matches(preset, kin, n=3, cutoff=0.0)
