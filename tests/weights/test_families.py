@@ -10,6 +10,7 @@ import paddle
 import pytest
 
 import vitlib
+import vitlib.checkpoint
 from vitlib.weights.layouts import is_linear
 
 HERE = pathlib.Path(__file__).parent / "families"
@@ -95,6 +96,23 @@ def test_a_model_of_a_family_is_saved_and_comes_back(name, tmp_path):
     assert not back.load_report.left_out
 
 
+@pytest.mark.parametrize("name", ["huggingface_dinov3_gated", "dinov3", "dinov3_gated"])
+def test_rotary_models_are_written_under_the_names_of_timm_s_class_for_them(name, tmp_path):
+    model = load(name)
+    vitlib.save_weights(model, tmp_path / "model.safetensors", format="timm")
+    report = vitlib.load_weights(vitlib.VisionTransformer(model.config), tmp_path / "model.safetensors")
+    assert report.dialect == "timm"
+    assert not report.left_out
+    names = set(vitlib.checkpoint.open_weights(tmp_path / "model.safetensors"))
+    assert "blocks.0.gamma_1" in names
+    assert ("blocks.0.attn.q_bias" in names) == model.config.qkv_bias
+    assert ("blocks.0.mlp.fc1_g.weight" in names) == model.config.gated_mlp
+    if model.config.qkv_bias:
+        model.blocks[0].attn.qkv.bias.set_value(paddle.ones([72]))
+        with pytest.raises(vitlib.WeightsError, match="no bias of the keys"):
+            vitlib.save_weights(model, tmp_path / "other.safetensors", format="timm")
+
+
 LEFT_OUT = {
     "dino": ["head.mlp.0.weight", "head.last_layer.weight_v"],
     "mae": ["mask_token", "decoder_pos_embed", "decoder_pred.weight"],
@@ -121,9 +139,7 @@ def test_a_tensor_that_belongs_to_no_known_part_still_raises(name):
     if name == "huggingface_clip":
         state = load_file(HERE / name / "model.safetensors")
     else:
-        import vitlib.checkpoint as checkpoint
-
-        file = checkpoint.open_weights(HERE / FAMILIES[name][0])
+        file = vitlib.checkpoint.open_weights(HERE / FAMILIES[name][0])
         state = {key: np.array(file.read(key)) for key in file}
     with pytest.raises(vitlib.WeightsError, match="unexpected in the file: adapter"):
         vitlib.from_pretrained({**state, "adapter.weight": np.ones(3, "float32")}, num_heads=3)

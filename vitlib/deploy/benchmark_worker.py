@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ..pretrained import create_model
 from .benchmark_peers import serve
 from .cpu import tune_cpu
 from .export_model import export
@@ -63,6 +62,8 @@ def write_exports(spec: dict[str, Any], formats: dict[str, str]) -> None:
 
 def _model(spec: dict[str, Any]) -> Any:
     paddle.seed(0)
+    from ..pretrained import create_model
+
     model = create_model(spec["model"], img_size=spec["img_size"])
     model.eval()
     return model

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..images import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from .family_weights import FAMILY_WEIGHTS
 
 # width, blocks, heads (ViT paper, Table 1; DeiT paper, Table 1; DeiT III, arXiv 2204.07118, Table 1; DINOv2,
 # arXiv 2304.07193, Table 17; DINOv3, arXiv 2508.10104, Table 2; So400m, arXiv 2305.13035)
@@ -98,7 +99,8 @@ class Weights(NamedTuple):
     tag: timm's name for them.
     original: URL of their authors' file, "" where they are on the hub alone.
     top1: accuracy in per cent on ImageNet-1k's validation set as published (see TOP1_SOURCES), or None.
-    hub: whether they are at "hf:timm/<preset>.<tag>"; paddleclas: whether PaddleClas converted them, too.
+    hub: whether they are on the Hugging Face hub, at hub_id, or where that is "" at timm/<preset>.<tag>.
+    paddleclas: whether PaddleClas converted them, too.
     licence: SPDX identifier, as timm states it.
     """
 
@@ -108,6 +110,7 @@ class Weights(NamedTuple):
     hub: bool = True
     paddleclas: bool = False
     licence: str = "apache-2.0"
+    hub_id: str = ""
 
 
 class Preset(NamedTuple):
@@ -314,3 +317,7 @@ PRESETS: dict[str, Preset] = {
     "vit_giantopt_patch16_siglip_384": Preset("siglip_tanh", "giantopt", 16, 384),
 }
 # fmt: on
+
+for (_name, _tag), _row in FAMILY_WEIGHTS.items():
+    _weights = Weights(_tag, _row.original_url, licence=_row.licence, hub_id=_row.hub_id)
+    PRESETS[_name] = PRESETS[_name]._replace(weights=(*PRESETS[_name].weights, _weights))

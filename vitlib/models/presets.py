@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ..images import Preprocess
 from ..images.checks import did_you_mean
 from .config import ViTConfig
+from .family_weights import FAMILY_WEIGHTS
 from .preset_table import FAMILIES, FAMILY_CROPS, MLPS, PRESETS, SIZES, TAG_CLASSES, TAG_CROPS, TOP1_SOURCES
 
 _PADDLECLAS = "https://paddle-imagenet-models-name.bj.bcebos.com/dygraph/"
@@ -125,6 +126,8 @@ def get_config(name: str) -> ViTConfig:
     config = ViTConfig(
         img_size=preset.image, patch_size=preset.patch, embed_dim=embed_dim, depth=depth, num_heads=num_heads
     ).replace(**{**FAMILIES[preset.family], **MLPS.get(preset.size, {}), **preset.options})
+    if weights := FAMILY_WEIGHTS.get((stem, tag)):
+        return config.replace(num_classes=weights.num_classes, preprocess=weights.preprocess)
     # timm's rule: fine-tuned at a larger size, evaluated on the whole image
     crop = TAG_CROPS.get(tag, FAMILY_CROPS.get(preset.family, 0.9 if preset.image == 224 else 1.0))
     return config.replace(
@@ -149,7 +152,7 @@ def published(name: str) -> Published:
         )
     row = next((row for row in preset.weights if row.tag == tag), preset.weights[0])
     full_name = f"{stem}.{row.tag}"
-    locations = [f"hf:timm/{full_name}"] if row.hub else []
+    locations = [f"hf:{row.hub_id or f'timm/{full_name}'}"] if row.hub else []
     locations += [row.original] if row.original else []
     if row.paddleclas:
         family, _, rest = stem.partition("_")

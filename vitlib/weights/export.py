@@ -17,6 +17,8 @@ from ..models import DeiT, VisionTransformer
 from ..models.structure import structure_conflicts
 from .config_files import model_labels
 from .dialects import FACEBOOK, GOOGLE, HUGGINGFACE, PADDLECLAS, TIMM, TORCHVISION, Dialect, huggingface
+from .dialects.dialect import ZEROS
+from .dialects.timm import TIMM_DINOV3, TIMM_DINOV3_GATED
 from .layouts import from_vitlib
 from .position_grid import by
 
@@ -111,10 +113,26 @@ def export_weights(model: VisionTransformer, format: str, *, quietly: bool = Fal
         _warn_numerics(model, row)
     if row.container == "pdparams" and _odd_grid(model):
         raise WeightsError(f"PaddleClas's .pdparams cannot express {_odd_grid(model)}", way_out='format="timm" can')
-    metadata = {"format": "pt"} if row.container == "safetensors" else {}
+    metadata, dialect = {"format": "pt"} if row.container == "safetensors" else {}, row.dialect
     if format == "timm":
         metadata |= _notes(model)
-    return Export(row.container, _renamed(model, row.dialect), metadata)
+        # timm's class of DINOv3 has names of its own; beside a config of ours, ours are plainer
+        dialect = dialect if quietly else _timm_names(model)
+    return Export(row.container, _renamed(model, dialect), metadata)
+
+
+def _timm_names(model: VisionTransformer) -> Dialect:
+    """timm's names of a model: those of its class Eva for rotary positions."""
+    config = model.config
+    if config.pos_embed != "rotary":
+        return TIMM
+    keys = slice(config.embed_dim, 2 * config.embed_dim)
+    if config.qkv_bias and any(block.attn.qkv.bias[keys].any() for block in model.blocks):
+        raise WeightsError(
+            "timm's class for rotary positions has no bias of the keys, and this model's is not zero",
+            way_out="model.save_pretrained(directory) keeps it",
+        )
+    return TIMM_DINOV3_GATED if config.gated_mlp else TIMM_DINOV3
 
 
 def _export_huggingface(model: VisionTransformer, row: Format) -> Export:
@@ -201,6 +219,8 @@ def _renamed(model: VisionTransformer, dialect: Dialect, skip: str = "", registe
         else:
             raise WeightsError(f"{dialect.name} has no name for the parameter {name!r}", way_out='format="timm" has')
         for index, theirs in enumerate(names):
+            if theirs == ZEROS:
+                continue
 
             def make(p: Any = parameter, name: str = name, index: int = index, count: int = len(names)) -> Array:
                 array = from_vitlib(name, dialect.layout, p.numpy(), count, model.config.num_heads)[index]

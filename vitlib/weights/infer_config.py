@@ -9,6 +9,7 @@ from typing import Any
 
 from ..checkpoint.errors import WeightsError
 from ..layers.encoder_block import hidden_width
+from ..layers.patch_embed import to_pair
 from ..models.preset_table import MLPS, SIZES
 from .canonical import MAX_BLOCKS, Canonical
 from .position_grid import Grid, config_grid, rows_for_patches_alone, table_grid
@@ -109,15 +110,19 @@ def infer_config(
 def check_config(weights: Canonical, options: Mapping[str, Any]) -> None:
     """Raise WeightsError when a config speaks of another model than the tensors beside it; before anything is built,
     since a config may ask for a billion blocks or a table of a terabyte."""
-    found = {"depth": _depth(weights), "embed_dim": _shape(weights, "patch_embed.proj.weight", 4)[0]}
+    width, in_chans, *patch = _shape(weights, "patch_embed.proj.weight", 4)
+    found = {"depth": _depth(weights), "embed_dim": width, "in_chans": in_chans, "patch_size": tuple(patch)}
     if "head.weight" in weights.entries:
         found["num_classes"] = _shape(weights, "head.weight", 2)[1]
+    if "reg_token" in weights.entries:
+        found["reg_tokens"] = _shape(weights, "reg_token", 3)[1]
     for name, value in found.items():
-        if name in options and options[name] != value:
+        said = to_pair(options[name]) if name == "patch_size" and name in options else options.get(name, value)
+        if said != value:
             raise WeightsError(f"has tensors of {name}={value}, and a config beside it that says {options[name]}")
     hidden = _shape(weights, "blocks.0.mlp.fc2.weight", 2)[0]
     ratio = options.get("mlp_ratio")
-    if ratio is not None and not (isinstance(ratio, (int, float)) and abs(ratio * found["embed_dim"] - hidden) < 1):
+    if ratio is not None and not (isinstance(ratio, (int, float)) and abs(ratio * width - hidden) < 1):
         raise WeightsError(f"has an MLP of {hidden}, and a config beside it that says {ratio} times the width")
     if "pos_embed" in weights.entries:
         rows, grid = _shape(weights, "pos_embed", 3)[1], config_grid(options)
