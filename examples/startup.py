@@ -1,7 +1,4 @@
-"""Imported by the scripts before anything slow: how they stop, and which lines of other packages they leave out.
-
-Of the standard library alone, so that it is there within the first moments.
-"""
+"""Imported by the scripts before anything slow: how they stop, and which lines of other packages they leave out."""
 
 import argparse
 import logging
@@ -11,24 +8,31 @@ import sys
 import warnings
 
 
+def script_name():
+    return os.path.basename(sys.argv[0])
+
+
 def end_at_once(number, _):
     """Of a signal during the imports, which may swallow exceptions."""
     os.write(2, f"{script_name()}: stopped while it was starting\n".encode())
     os._exit(128 + number)
 
 
-for number in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(number, end_at_once)
+def catch_signals(handler):
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
 
+
+catch_signals(end_at_once)
 # Of Paddle, at each start; of matplotlib, at its first
 warnings.filterwarnings("ignore", "No ccache found")
 logging.getLogger("matplotlib.font_manager").addFilter(lambda record: "font cache" not in record.getMessage())
 # One line for each of the others
 warnings.formatwarning = lambda message, category, *_: f"{category.__name__}: {message}\n"
 
+import paddle  # noqa: E402, F401
 
-def script_name():
-    return os.path.basename(sys.argv[0])
+catch_signals(end_at_once)  # Paddle has taken SIGTERM for itself
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -56,8 +60,7 @@ def end_with_a_sentence(main, stopped=lambda: "stopped"):
         error.signal = number
         raise error
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupt)
+    catch_signals(interrupt)
     try:
         main()
     except (ValueError, OSError, ImportError, FloatingPointError) as error:

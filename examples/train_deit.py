@@ -57,6 +57,7 @@ def parse_arguments():
         help="share of the loss; the paper: hard 0.5, soft 0.1",
     )
     add("--temperature", type=script.number("(0, 1e6]"), default=3.0, help="of soft distillation")
+    add("--standardize", action="store_true", help="z-score logits for soft distillation (arXiv 2403.01427)")
     script.add_common_options(
         parser, lr_help="as it is used: the paper's 5e-4 is for 512 images a step", warmup_epochs=5, lr=5e-4
     )
@@ -131,6 +132,7 @@ def train(arguments):
         arguments.distillation if teacher else "none",
         alpha=arguments.alpha,
         temperature=arguments.temperature,
+        standardize=arguments.standardize,
         label_smoothing=arguments.label_smoothing,
     )
     step = script.make_step(

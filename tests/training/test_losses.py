@@ -90,6 +90,35 @@ def test_soft_distillation_by_hand():
     assert float(mixed(student, labels, teacher)) == pytest.approx(0.75 * math.log(2) + 0.25 * divergence, rel=1e-5)
 
 
+def test_standardized_soft_distillation_by_hand():
+    """Logits (a, -a) have the standard deviation a · sqrt(2), so they become (1, -1) / sqrt(2), whatever a > 0."""
+    student, teacher = paddle.to_tensor([[-5.0, 5.0]]), paddle.to_tensor([[0.2, -0.2]])
+    loss = DistillationLoss("soft", alpha=1.0, temperature=2.0, standardize=True)
+    assert "standardize=True" in repr(loss)
+    p = 1 / (1 + math.exp(-math.sqrt(2) / 2))  # of the teacher's first class, a difference of sqrt(2) at temperature 2
+    divergence = p * math.log(p / (1 - p)) + (1 - p) * math.log((1 - p) / p)
+    assert float(loss(student, paddle.to_tensor([0]), teacher)) == pytest.approx(4 * divergence, rel=1e-5)
+    assert abs(float(loss(-student, paddle.to_tensor([0]), teacher))) < 1e-6
+
+
+def test_standardized_soft_distillation_does_not_change_with_shift_and_scale_of_either():
+    student, teacher, labels = paddle.randn([4, 6]), paddle.randn([4, 6]), paddle.arange(4)
+    loss = DistillationLoss("soft", alpha=1.0, standardize=True)
+    expected = float(loss(student, labels, teacher))
+    assert expected > 1e-3
+    assert float(loss(3 * student + 1, labels, 0.5 * teacher - 2)) == pytest.approx(expected, rel=1e-4)
+    plain = DistillationLoss("soft", alpha=1.0)
+    scaled = [(x - x.mean(-1, keepdim=True)) / x.std(-1, keepdim=True) for x in (student, teacher)]
+    assert float(plain(scaled[0], labels, scaled[1])) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_head_of_zeros_has_a_finite_gradient_in_standardized_distillation():
+    student = paddle.zeros([2, 4])
+    student.stop_gradient = False
+    DistillationLoss("soft", alpha=1.0, standardize=True)(student, paddle.arange(2), paddle.randn([2, 4])).backward()
+    assert 0 < float(student.grad.abs().max()) < 100
+
+
 def test_soft_distillation_vanishes_only_where_the_student_equals_its_teacher():
     teacher, labels = paddle.randn([4, 6]), paddle.arange(4)
     loss = DistillationLoss("soft", alpha=1.0)
@@ -189,6 +218,7 @@ def test_half_precision_logits_are_computed_in_single_precision():
         ({"temperature": float("nan")}, ("temperature=nan",)),
         ({"reduction": "mean"}, ("'mean'", "'batchmean'", "'original'")),
         ({"label_smoothing": -0.1}, ("label_smoothing=-0.1",)),
+        ({"standardize": True}, ("standardize", "kind='hard'")),
         ({"label_smoothing": 0.1, "base": SoftTargetCrossEntropy()}, ("base", "label_smoothing=0.1")),
     ],
 )
