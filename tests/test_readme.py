@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 
+from vitlib.weights.dialects import CODEBASES, NAMES, codebase_table
+
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -18,6 +20,11 @@ def test_the_tour_runs_as_it_stands(tmp_path):
     assert done.stdout.endswith("the end\n")
     assert "86,567,656 parameters, 17.564 GMACs" in done.stdout
     assert (tmp_path / "exported" / "deit.pdiparams").exists()
+
+
+def test_the_table_of_what_loads_from_where_is_the_code_s():
+    assert codebase_table() in README
+    assert set(CODEBASES) == set(NAMES)
 
 
 def test_the_set_up_takes_two_commands():

@@ -45,8 +45,9 @@ def load_weights(
     source: a file (.safetensors, .npz, .pdparams, .pth, .pt, .bin, .ckpt, an index of shards), a directory with one,
         "hf:org/repo", "modelscope:org/repo", "aistudio:org/repo", a URL, or a dict of arrays or tensors: linear weights
         [in, out] where all are Paddle's tensors, else [out, in]. Files are data; nothing in them runs.
-    dialect: whose names the file has: "timm", "huggingface", "torchvision", "google", "big_vision", "facebook",
-        "paddleclas"; "auto" recognises it.
+    dialect: whose names the file has: "timm", "huggingface", "torchvision", "google", "big_vision", "facebook", "dino",
+        "dinov2", "dinov3", "mae", "openai", "open_clip", "mmpretrain", "paddleclas", "paddlevit", "passl"; "auto"
+        recognises it.
     allow: changes that are permitted: "head" (another number of classes: new head), "position" (another grid: table
         resampled by the source's method), "patch" (kernel resized by pseudo-inverse), "channels", "class_row" (position
         rows of prefix tokens folded in or out), "distillation" (a distilled file into a plain model, or the reverse),

@@ -221,3 +221,29 @@ def test_multiply_adds_of_the_attention_pooling_are_counted():
     pooling = n * 2 * d * d + d * d + 2 * n * d + d * d + 2 * d * hidden
     plain = model.config.replace(global_pool="avg", fc_norm=False)
     assert vitlib.count(model).macs - vitlib.count(vitlib.VisionTransformer(plain)).macs == pooling
+
+
+SPELLINGS = {
+    "huggingface_clip_vision": ("vision_model.", ""),
+    "huggingface_siglip_vision": ("vision_model.", ""),
+    "huggingface_dinov3": ("model.layer.", "layer."),
+    "huggingface_dinov2": ("dinov2.", ""),
+    "huggingface_timm_wrapper": ("timm_model.", ""),
+}
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_names_are_known_with_and_without_the_prefix_that_versions_of_transformers_write(name):
+    from safetensors.numpy import load_file
+
+    long, short = SPELLINGS[name]
+    state = load_file(HERE / name / "model.safetensors")
+    bare = {key.replace(long, short, 1) if key.startswith(long) else key: array for key, array in state.items()}
+    with_prefix = {long + key.removeprefix(short) if key.startswith(short) else key: a for key, a in bare.items()}
+    expected = load(name)
+    for names in (bare, with_prefix):
+        model = vitlib.VisionTransformer(expected.config)
+        report = vitlib.load_weights(model, names)
+        assert report.dialect == FAMILIES[name][1]
+        for key, parameter in model.named_parameters():
+            np.testing.assert_array_equal(parameter.numpy(), dict(expected.named_parameters())[key].numpy(), key)

@@ -109,7 +109,7 @@ def export_weights(model: VisionTransformer, format: str, *, quietly: bool = Fal
         return _export_huggingface(model, row)
     if row.beyond is not None:
         _refuse(model, row, row.beyond)
-    if not quietly:
+    if not quietly and format != "timm":
         _warn_numerics(model, row)
     if row.container == "pdparams" and _odd_grid(model):
         raise WeightsError(f"PaddleClas's .pdparams cannot express {_odd_grid(model)}", way_out='format="timm" can')
@@ -118,6 +118,8 @@ def export_weights(model: VisionTransformer, format: str, *, quietly: bool = Fal
         metadata |= _notes(model)
         # timm's class of DINOv3 has names of its own; beside a config of ours, ours are plainer
         dialect = dialect if quietly else _timm_names(model)
+        if dialect is TIMM and not quietly:  # the others are of architectures that compute as these models do
+            _warn_numerics(model, row)
     return Export(row.container, _renamed(model, dialect), metadata)
 
 

@@ -24,6 +24,7 @@ from .timm import TIMM, TIMM_DINOV3, TIMM_DINOV3_GATED, TIMM_EVA
 from .torchvision import TORCHVISION, TORCHVISION_OLD
 
 __all__ = [
+    "CODEBASES",
     "DIALECTS",
     "FACEBOOK",
     "GOOGLE",
@@ -36,6 +37,7 @@ __all__ = [
     "Dialect",
     "Rows",
     "SourceConfig",
+    "codebase_table",
     "recognise",
 ]
 
@@ -74,9 +76,42 @@ DIALECTS: tuple[Dialect, ...] = (
     TIMM_EVA,
     TIMM,
 )
+# name: (whose files, models, files). In the order of README.
+CODEBASES: dict[str, tuple[str, str, str]] = {
+    "timm": (
+        "timm, transformers' TimmWrapper, open_clip's towers of timm",
+        "ViT, DeiT, DeiT III, DINO, DINOv2, DINOv3, MAE, CLIP, SigLIP, EVA",
+        "`.safetensors`, `.pth`, `.bin`, a directory",
+    ),
+    "huggingface": (
+        "Hugging Face transformers",
+        "ViT, DeiT, MAE, DINOv2, DINOv3, CLIP, SigLIP",
+        "a directory, one file, or an index of shards",
+    ),
+    "facebook": ("facebook's DeiT III", "DeiT III", "`.pth`"),
+    "dino": ("facebook's DINO", "DINO", "`.pth`"),
+    "dinov2": ("facebook's DINOv2", "DINOv2, with registers or not", "`.pth`"),
+    "dinov3": ("facebook's DINOv3", "DINOv3", "`.pth`"),
+    "mae": ("facebook's MAE", "MAE", "`.pth`"),
+    "openai": ("OpenAI's CLIP", "the image tower of the whole model", "`.pt`"),
+    "open_clip": ("open_clip", "the image tower of the whole model", "`.pt`, `.bin`, `.safetensors`"),
+    "google": ("Google's vit_jax", "ViT", "`.npz`"),
+    "big_vision": ("Google's big_vision", "ViT, SigLIP", "`.npz`"),
+    "torchvision": ("torchvision", "ViT", "`.pth`"),
+    "mmpretrain": ("OpenMMLab's mmpretrain", "ViT, DeiT", "`.pth`"),
+    "paddleclas": ("PaddleClas, ppim", "ViT, DeiT", "`.pdparams`"),
+    "paddlevit": ("PaddleViT, its three generations", "ViT, DeiT", "`.pdparams`"),
+    "passl": ("PASSL", "ViT", "`.pdparams`"),
+}
 NAMES: tuple[str, ...] = tuple(dict.fromkeys(dialect.name for dialect in DIALECTS))
 # One name of each, by which a file is searched for a model under a prefix
 SIGNATURES: tuple[str, ...] = tuple(dict.fromkeys(dialect.signature[0] for dialect in DIALECTS if dialect.signature))
+
+
+def codebase_table() -> str:
+    """What loads from where, as README shows it (Markdown)."""
+    rows = [f'| {whose} | {models} | {files} | `"{name}"` |' for name, (whose, models, files) in CODEBASES.items()]
+    return "\n".join(["| from | models | files | names |", "|---|---|---|---|", *rows])
 
 
 def recognise(names: Collection[str], format: str, wanted: str = "auto") -> Dialect | None:
