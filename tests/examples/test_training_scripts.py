@@ -170,10 +170,15 @@ def test_a_signal_in_the_first_moments_is_one_line_that_is_true(folder, tmp_path
     process.send_signal(number)
     written, said = process.communicate(timeout=60)
     assert process.returncode == 128 + number
-    assert written + said in (
-        "train_deit.py: stopped while it was starting\n",
-        "train_deit.py: stopped before the first checkpoint; the same command starts anew\n",
-    )
+    assert "Traceback" not in said
+    last, checkpoints = (written + said).splitlines()[-1], tmp_path / "run" / "checkpoints"
+    if checkpoints.is_dir() and any(checkpoints.iterdir()):  # a quick machine trains by then
+        assert re.fullmatch(r"train_deit\.py: stopped; the same command goes on after \d+ steps?", last), last
+    else:
+        assert last in (
+            "train_deit.py: stopped while it was starting",
+            "train_deit.py: stopped before the first checkpoint; the same command starts anew",
+        )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
