@@ -191,6 +191,12 @@ def test_a_config_from_outside_that_cannot_work_is_one_weights_error(tmp_path):
         json.dumps({**good, "config": {**good["config"], "depth": 10**9}}),
         json.dumps({**good, "config": {**good["config"], "embed_dim": 3 * 10**9}}),
         json.dumps({**good, "config": {**good["config"], "img_size": 4 * 10**9, "pos_embed": "sincos2d"}}),
+        *(
+            json.dumps({**good, "config": {**good["config"], name: 10**12}})
+            for name in ("in_chans", "patch_size", "pre_logits", "reg_tokens", "num_heads")
+        ),
+        json.dumps({**good, "config": {**good["config"], "patch_size": "x" * 2000}}),
+        json.dumps({**good, "class": "\n\x1b[0m"}),
         json.dumps({"architecture": "resnet50"}),
     ):
         (tmp_path / "config.json").write_text(text)

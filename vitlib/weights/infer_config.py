@@ -9,7 +9,6 @@ from typing import Any
 
 from ..checkpoint.errors import WeightsError
 from ..layers.encoder_block import hidden_width
-from ..layers.patch_embed import to_pair
 from ..models.preset_table import MLPS, SIZES
 from .canonical import MAX_BLOCKS, Canonical
 from .position_grid import Grid, config_grid, rows_for_patches_alone, table_grid
@@ -24,6 +23,7 @@ _HEADS = {
     ): heads
     for size, (width, depth, heads) in SIZES.items()
 }
+_LARGEST_OPTION = 1_000_000  # of a config: sizes above overflow in Paddle
 _GAP_WITH_OTHERS = (768, 12, 4 * 768)  # 12 heads as ViT-B's, or timm's vit_base_patch16_gap_224 with 16
 
 
@@ -117,13 +117,20 @@ def check_config(weights: Canonical, options: Mapping[str, Any]) -> None:
     if "reg_token" in weights.entries:
         found["reg_tokens"] = _shape(weights, "reg_token", 3)[1]
     for name, value in found.items():
-        said = to_pair(options[name]) if name == "patch_size" and name in options else options.get(name, value)
-        if said != value:
-            raise WeightsError(f"has tensors of {name}={value}, and a config beside it that says {options[name]}")
+        said = options.get(name, value)
+        if name == "patch_size" and isinstance(said, int):
+            said = (said, said)
+        if (tuple(said) if isinstance(said, list) else said) != value:
+            raise WeightsError(f"has tensors of {name}={value}, and a config beside it that says {str(said)[:80]!r}")
+    for name, value in options.items():
+        if isinstance(value, int) and value > _LARGEST_OPTION:
+            raise WeightsError(f"has a config beside it that says {name}={value}, more than any model has")
     hidden = _shape(weights, "blocks.0.mlp.fc2.weight", 2)[0]
     ratio = options.get("mlp_ratio")
     if ratio is not None and not (isinstance(ratio, (int, float)) and abs(ratio * width - hidden) < 1):
-        raise WeightsError(f"has an MLP of {hidden}, and a config beside it that says {ratio} times the width")
+        raise WeightsError(
+            f"has an MLP of {hidden}, and a config beside it that says {str(ratio)[:80]} times the width"
+        )
     if "pos_embed" in weights.entries:
         rows, grid = _shape(weights, "pos_embed", 3)[1], config_grid(options)
         if grid and rows < grid[0] * grid[1]:

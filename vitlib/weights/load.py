@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checkpoint.errors import WeightsError
+from ..checkpoint.errors import WeightsError, printable
 from ..models import VisionTransformer, ViTConfig
 from .canonical import canonical
 from .dialects import NAMES, SourceConfig
@@ -110,7 +110,7 @@ def source_config(
     try:
         config = config_class.from_dict(values)
     except (TypeError, ValueError) as error:
-        kind = opened.config.model_class
+        kind = printable(opened.config.model_class, 80)
         way_out = f"Give model_class={kind}, the class that it was saved from" if isinstance(error, TypeError) else ""
         raise WeightsError(
             f"is of a model that cannot be built ({error})", path=opened.file.path, way_out=way_out
@@ -197,7 +197,7 @@ def _settle_architecture(opened: Opened, options: LoadOptions, model: VisionTran
             )
         said = f"the architecture, by the tensors alone: the config {config.refusal}"
         return replace(opened, config=SourceConfig(labels=config.labels), assumed=(*opened.assumed, said))
-    saved = config.model_class[:80]
+    saved = printable(config.model_class, 80)
     if model is not None and config.model_class not in (*_PLAIN_CLASSES, type(model).__name__):
         said = f"was saved from the class {saved!r}, and this is a {type(model).__name__}"
         if not allowed:
