@@ -308,3 +308,24 @@ def test_an_open_file_is_read_from_its_start_as_often_as_it_is_given(tmp_path) -
         preprocess([io.StringIO("text")])
     with pytest.raises(ImageError, match="bytes"):
         preprocess(io.BytesIO())
+
+
+@pytest.mark.parametrize("rule", ["short", "squash", "border"])
+def test_a_tiny_crop_of_a_huge_resized_image_is_computed_without_the_rest(rule):
+    """0.001 of the image, which would be 224,000 pixels wide: 200 GB for nothing."""
+    import resource
+
+    record = Preprocess(size=224, resize=rule, crop_fraction=0.001)
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 30, 3), dtype="uint8")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert record.array(pixels).shape == (3, 224, 224)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000, "KiB"
+
+
+@pytest.mark.parametrize("rule", ["squash", "border"])
+def test_the_part_around_the_crop_is_the_part_of_the_whole(rule, monkeypatch):
+    record = Preprocess(size=24, resize=rule, crop_fraction=0.3)
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 30, 3), dtype="uint8")
+    whole = record.array(pixels)
+    monkeypatch.setattr(resize_module, "WHOLE_UP_TO", 0)
+    assert np.abs(record.array(pixels) - whole).max() <= 1.01 / 127.5

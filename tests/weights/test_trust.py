@@ -336,6 +336,13 @@ def test_a_table_with_both_tables_of_two_grids_is_ambiguous():
     assert vitlib.from_pretrained(weights, num_heads=3, source_grid=(3, 3)).config.img_size == 12
 
 
+def test_an_average_pooled_model_and_a_class_token_s_file_meet_by_fc_norm():
+    model = vitlib.VisionTransformer(**SHAPE, global_pool="avg")
+    with pytest.raises(vitlib.WeightsError, match="fc_norm=False"):
+        vitlib.load_weights(model, STATE)
+    vitlib.load_weights(vitlib.VisionTransformer(**SHAPE, global_pool="avg", fc_norm=False), STATE)
+
+
 # What is written is what the model is
 
 

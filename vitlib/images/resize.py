@@ -52,7 +52,8 @@ def resize_and_crop(
     """`image` resized by `rule`, then its centre cut to `size`; where it is smaller, `fill` is put around it."""
     method = INTERPOLATIONS[interpolation]
     full = resized_size((image.height, image.width), size, crop_fraction, rule)
-    if rule == "short" and full[0] * full[1] > WHOLE_UP_TO:
+    covers = rule == "short" or (full[0] >= size[0] and full[1] >= size[1])
+    if covers and full[0] * full[1] > WHOLE_UP_TO:
         start = _offsets(full[0], size[0])[1], _offsets(full[1], size[1])[1]
         return resize_part(image, full, start, size, method)
     resized = image if full == (image.height, image.width) else image.resize((full[1], full[0]), method)

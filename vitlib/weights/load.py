@@ -242,6 +242,9 @@ def _check(
         match.reset += match.missing
         match.left_out += match.unexpected
         return changed
+    for there, here, value in (("norm.weight", "fc_norm.weight", False), ("fc_norm.weight", "norm.weight", True)):
+        if there in match.unexpected and here in match.missing:
+            ways = [f"a model with fc_norm={value} has its last norm where the file has it"]
     ways += [f'allow="{name}" permits: {ALLOWANCES[name]}' for name in refused]
     if "head" in refused:
         ways.append("num_classes=N for create_model or from_pretrained gives a new head, num_classes=0 none")
