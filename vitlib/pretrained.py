@@ -22,7 +22,7 @@ from .version import __version__
 from .weights.arrays import Arrays
 from .weights.config_files import own_config, understand_config
 from .weights.dialects import SourceConfig
-from .weights.export import FORMATS, Export, export_weights
+from .weights.export import Export, export_weights, format_for
 from .weights.inspection import Inspection, inspect_opened
 from .weights.load import LoadOptions, Opened, load_opened, source_config
 from .weights.report import LoadReport
@@ -169,7 +169,7 @@ def save_weights(model: VisionTransformer, path: str | os.PathLike[str], *, form
     RuntimeError for a model without values, and OSError when the disk does.
     """
     path = Path(path)
-    write_export(path, export_weights(_network(model), _format_of(path, format)))
+    write_export(path, export_weights(_network(model), format_for(path.suffix, format)))
 
 
 def save_pretrained(model: VisionTransformer, directory: str | os.PathLike[str]) -> None:
@@ -295,16 +295,3 @@ def _network(model: Any) -> VisionTransformer:
     if not isinstance(model, VisionTransformer):
         raise TypeError(f"expected a VisionTransformer or DeiT, found {type(model).__name__}")
     return model
-
-
-def _format_of(path: Path, format: str | None) -> str:
-    """The format to write, which agrees with the path's ending."""
-    told = {".pdparams": "pdparams", ".npz": "npz", ".safetensors": "safetensors"}.get(path.suffix)
-    if format is None:
-        return {"pdparams": "paddleclas", "npz": "google"}.get(told or "", "timm")
-    if format in FORMATS and not FORMATS[format].directory and told not in (None, FORMATS[format].container):
-        container = FORMATS[format].container
-        raise ValueError(
-            f"format={format!r} writes .{container}, and the path ends in {path.suffix}; change one of them"
-        )
-    return format

@@ -137,6 +137,20 @@ def _timm_names(model: VisionTransformer) -> Dialect:
     return TIMM_DINOV3_GATED if config.gated_mlp else TIMM_DINOV3
 
 
+def format_for(ending: str, format: str | None) -> str:
+    """The format to write to a path with this ending; None stands for the ending's own. Raises ValueError where the two
+    contradict each other."""
+    told = ending.removeprefix(".") if ending in (".pdparams", ".npz", ".safetensors") else None
+    if format is None:
+        return {"pdparams": "paddleclas", "npz": "google"}.get(told or "", "timm")
+    row = FORMATS.get(format)
+    if row is not None and not row.directory and told not in (None, row.container):
+        raise ValueError(
+            f"format={format!r} writes .{row.container}, and the path ends in {ending}; change one of them"
+        )
+    return format
+
+
 def _export_huggingface(model: VisionTransformer, row: Format) -> Export:
     config, distilled = model.config, isinstance(model, DeiT)
     one_head = not distilled and config.reg_tokens == 1  # DeiTForImageClassification: a token that no head reads
