@@ -1,12 +1,16 @@
 """Small models for behaviour, shared by all tests."""
 
 import contextlib
+import signal
 
 import numpy as np
 import paddle
 import pytest
 
 import vitlib
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so would every process that they start
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 3, "num_heads": 3, "num_classes": 7}
 

@@ -66,7 +66,7 @@ def test_workers_end_with_their_parent_however_it_ends(folder, sent):
     workers = children(program.pid)
     assert len(workers) == 2
     program.send_signal(sent)
-    program.communicate()
+    program.communicate(timeout=60)
     until = time.monotonic() + 20
     while any(map(running, workers)) and time.monotonic() < until:
         time.sleep(0.1)
