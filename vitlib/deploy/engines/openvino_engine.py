@@ -9,7 +9,7 @@ import numpy as np
 
 from ..cpu import has_bfloat16
 from ..exported import Exported, ExportError
-from ..extras import require
+from ..extras import require, require_installed
 from .openvino_int8 import quantized
 
 
@@ -35,10 +35,11 @@ class OpenVinoEngine:
         self._outputs = list(exported.outputs)
         self._names = [output.value for output in exported.outputs.values()]
         self._core, self._path = openvino.Core(), exported.path
-        model = self._read()
+        self._read()  # a file that cannot be opened is refused here
         self._quantized: Any = None
         if precision == "int8":
-            self._quantized, self.higher_precision = quantized(self._core, model, calibration)
+            require_installed("nncf", extra="openvino")
+            self._quantized, self.higher_precision = quantized(self._core, self._path, calibration)
         self._compiled: dict[int, Any] = {}  # by number of streams, when they are first needed
         self._idle: dict[int, list[Any]] = {1: [], threads: []}
         self._lock = threading.Lock()
