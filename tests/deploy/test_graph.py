@@ -73,6 +73,16 @@ def test_scale_layer_scale_and_both_heads_are_in_the_weights(tiny):
     assert not any(node.op == "multiply" for node in graph.nodes)
 
 
+def test_attention_pooling_multiplies_no_keys_and_projects_values_once(tiny):
+    graph = describe(tiny(class_token=False, global_pool="map"))
+    shapes = {name: array.shape for name, array in graph.weights.items() if name.startswith("attn_pool")}
+    assert shapes["attn_pool.logits.weight"] == (D, 3)  # one column a head, in place of keys
+    assert not any(shape == (D, D) for name, shape in shapes.items() if "proj" not in name)
+    values = [node.inputs[0] for node in graph.nodes if "attn_pool.v.weight" in node.inputs]
+    (summed,) = [node for node in graph.nodes if node.outputs == tuple(values)]
+    assert summed.attrs["shape"] == (0, 3, 1, D)  # one row an image and head
+
+
 def test_prefix_tokens_have_their_positions(tiny):
     model = tiny(reg_tokens=2)
     prefix = np.concatenate([model.cls_token.numpy(), model.reg_token.numpy()], axis=1)
@@ -167,10 +177,12 @@ def test_a_layer_of_ones_own_is_described_by_its_to_graph(tiny, images):
         close(predictor.run(x), eager(model, x))
 
 
-@pytest.mark.parametrize("place", ["qkv", "proj", "fc1", "fc2", "head"])
-def test_a_linear_layer_of_ones_own_can_stand_anywhere(place, tiny, images):
-    model, x = tiny(init_values=0.5), images()
-    holders = {"qkv": model.blocks[2].attn, "proj": model.blocks[2].attn, "head": model}
+@pytest.mark.parametrize("place", ["qkv", "proj", "fc1", "fc2", "head", "q", "kv"])
+@pytest.mark.parametrize("gated", [False, True])
+def test_a_linear_layer_of_ones_own_can_stand_anywhere(place, gated, tiny, images):
+    model, x = tiny(init_values=0.5, gated_mlp=gated, global_pool="map"), images()
+    attn, pool = model.blocks[2].attn, model.attn_pool
+    holders = {"qkv": attn, "proj": attn, "head": model, "q": pool, "kv": pool}
     holder = holders.get(place, model.blocks[2].mlp)
     old = getattr(holder, place)
     new = ScaledLinear(*old.weight.shape)
@@ -187,6 +199,22 @@ def test_parts_made_of_paddles_common_layers_are_described(tiny, images):
     model.eval()
     with vitlib.Predictor(model, "paddle", "float32", verify=False) as predictor:
         close(predictor.run(x), eager(model, x))
+
+
+class PlainRotary(vitlib.layers.RotaryPositions):
+    def forward(self, grid):
+        return super().forward(grid) * 2
+
+
+def test_overridden_rotary_positions_and_pooling_are_refused(tiny):
+    model = tiny(pos_embed="rotary")
+    model.rotary = PlainRotary(16, num_prefix_tokens=1)
+    with refused(DescriptionError, "PlainRotary", "forward"):
+        describe(model)
+    model = tiny(global_pool="map")
+    model.attn_pool.mlp = nn.BatchNorm1D(D)
+    with refused(DescriptionError, "BatchNorm1D"):
+        describe(model)
 
 
 @pytest.mark.parametrize(("attention", "method"), [(MeanAttention, "attend"), (LaterAttention, "attend")])
