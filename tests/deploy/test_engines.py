@@ -88,7 +88,7 @@ def test_every_output_is_the_eager_models(engine, options, tiny, images):
         expected["attention_1"], expected["attention_2"] = vitlib.attention_maps(model, x, [1, 2])
     assert list(found) == list(expected) or set(found) == set(expected)
     for name, value in expected.items():
-        close(found[name], value.numpy(), 2e-5)
+        close(found[name], value.numpy())
 
 
 @EVERY_ENGINE
@@ -168,7 +168,7 @@ def test_int8_says_how_far_it_is_on_the_images_for_calibration(untrained, shapes
     with vitlib.Predictor(untrained, "openvino", "int8", calibration=shapes) as predictor:
         report = predictor.report
         found = predictor.predict(shapes, 7)
-    assert (report.precision, report.comparison.num_images) == ("int8", 16)
+    assert (report.precision, report.comparison.num_images) == ("int8", len(list(shapes.rglob("*.*"))))
     assert 0 < report.comparison.deviation < 0.3
     expected = vitlib.predict(untrained, shapes, 7)
     for one, other in zip(found, expected, strict=True):

@@ -7,7 +7,7 @@ import numpy as np
 import paddle
 import pytest
 from conftest import refused
-from families import EVERY_ENGINE, close, eager, need
+from families import ENGINES, EVERY_ENGINE, close, eager, need
 from measure_memory import resident
 from PIL import Image
 
@@ -142,11 +142,17 @@ def test_double_precision_and_tensors_and_views_are_taken(tiny, images):
             assert (predictor.run(same) == expected).all()
 
 
-@EVERY_ENGINE
-def test_eight_threads_get_the_bits_that_one_gets(engine, tiny, images):
+@pytest.mark.parametrize(
+    ("engine", "precision"),
+    [
+        *((engine, "float32") for engine in ENGINES),
+        *(pytest.param(engine, "bfloat16", marks=BFLOAT16) for engine in ("paddle", "openvino")),
+    ],
+)
+def test_eight_threads_get_the_bits_that_one_gets(engine, precision, tiny, images):
     need(engine)
     batches = [images(batch=1 + index % 5).numpy() + index for index in range(40)]
-    with vitlib.Predictor(tiny(), engine, "float32", verify=False) as predictor:
+    with vitlib.Predictor(tiny(), engine, precision, verify=False) as predictor:
         expected = [predictor.run(batch) for batch in batches]
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             found = list(pool.map(predictor.run, batches))
@@ -306,6 +312,9 @@ def test_models_are_taken_by_name_directory_and_file(tiny, images, tmp_path, mon
         assert asked == [(("vit_tiny_patch16_224",), {"pretrained": True})]
     with refused(TypeError, "int"):
         vitlib.Predictor(3)
+    for missing in (tmp_path / "missing", str(tmp_path / "missing.safetensors")):
+        with refused(FileNotFoundError, "missing"):
+            vitlib.Predictor(missing)
 
 
 def test_progress_goes_to_standard_error(tiny, folder, capsys, monkeypatch):

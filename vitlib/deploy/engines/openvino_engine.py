@@ -39,7 +39,7 @@ class OpenVinoEngine:
         self._quantized: Any = None
         if precision == "int8":
             require_installed("nncf", extra="openvino")
-            self._quantized, self.higher_precision = quantized(self._core, self._path, calibration)
+            self._quantized, self.higher_precision = quantized(self._core, self._path, calibration, self._hint)
         self._compiled: dict[int, Any] = {}  # by number of streams, when they are first needed
         self._idle: dict[int, list[Any]] = {1: [], threads: []}
         self._lock = threading.Lock()
