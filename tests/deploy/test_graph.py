@@ -1,5 +1,7 @@
 """The inference graph holds what outputs need, in the fewest operations, and is made of known layers alone."""
 
+import textwrap
+
 import numpy as np
 import paddle
 import pytest
@@ -9,6 +11,7 @@ from paddle import nn
 
 import vitlib
 from vitlib.deploy import DescriptionError, describe
+from vitlib.deploy import graph as graph_module
 
 D, HIDDEN, TOKENS = TINY["embed_dim"], 4 * TINY["embed_dim"], 17
 
@@ -162,6 +165,16 @@ class ScaledLinear(nn.Linear):
 
     def to_graph(self, graph, x):
         return graph.multiply(graph.linear(x, self.weight, self.bias), graph.weight(3.0))
+
+
+def test_the_layer_that_the_documentation_shows_is_described(tiny, images):
+    example = textwrap.dedent(graph_module.__doc__.partition("::\n")[2])
+    scope = {"vitlib": vitlib}
+    exec(example, scope)
+    block = type("Block", (vitlib.EncoderBlock,), {"mlp_class": scope["ScaledMLP"]})
+    model, x = tiny(type("Net", (vitlib.VisionTransformer,), {"block_class": block})), images()
+    with vitlib.Predictor(model, "paddle", "float32") as predictor:
+        close(predictor.run(x), eager(model, x))
 
 
 def with_attention(attention):

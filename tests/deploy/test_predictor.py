@@ -181,6 +181,15 @@ def test_a_closed_predictor_says_so(tiny, images):
         predictor.run(images())
 
 
+@BFLOAT16
+def test_a_closed_predictor_still_has_a_report(tiny, images):
+    predictor = vitlib.Predictor(tiny(), "paddle", "bfloat16")
+    predictor.run(images())
+    predictor.close()
+    assert predictor.report.precision == "bfloat16"
+    assert predictor.report.comparison is None
+
+
 def test_leaving_a_long_list_early_stops_the_threads(tiny, folder):
     import threading
 

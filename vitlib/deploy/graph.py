@@ -1,7 +1,16 @@
 """The inference graph: a short list of operations with their weights in NumPy, which every engine is built from.
 
-`describe` makes one from a model. A layer of one's own takes part by a method
-`to_graph(self, graph, x)`: it adds its operations with the methods of `Graph` and returns the name of its output.
+`describe` makes one from a model. A layer of one's own takes part by a method `to_graph(self, graph, x)`: it adds its
+operations with the methods of `Graph` and returns the name of its output, as here, where `graph.layer` adds those of a
+part that is known::
+
+    class ScaledMLP(vitlib.MLP):
+        def forward(self, x):
+            return 0.5 * super().forward(x)
+
+        def to_graph(self, graph, x):
+            x = graph.activation(graph.layer(self.fc1, x), "gelu")
+            return graph.multiply(graph.layer(self.fc2, x), graph.weight(0.5))
 """
 
 from __future__ import annotations

@@ -274,7 +274,8 @@ class Predictor:
         For "bfloat16" and "int8", the first call after images have come runs some of them in float32, too.
         """
         with self._lock:
-            if self._comparison is None and self._precision != "float32" and self._first is not None:
+            compared = self._comparison is not None or self._precision == "float32"
+            if not compared and self._first is not None and self._engine is not None:
                 reference = self._open("float32")
                 try:
                     found, expected = (run_in_batches(each, self._first) for each in (self._engine, reference))
