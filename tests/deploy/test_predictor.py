@@ -350,3 +350,16 @@ def test_many_calls_take_no_more_memory(engine, tiny, images):
         for _ in range(400):
             predictor.run(x)
         assert resident() - before < 8 << 20
+
+
+def test_other_batch_sizes_take_no_copy_of_the_weights_each(images):
+    if not sys.platform.startswith("linux"):
+        pytest.skip("reads /proc")
+    paddle.seed(0)
+    model = vitlib.VisionTransformer(img_size=32, patch_size=16, embed_dim=384, depth=3, num_heads=6)  # 24 MB
+    with vitlib.Predictor(model, "paddle", "float32", verify=False) as predictor:
+        predictor.run(images(batch=8).numpy())
+        before = resident()
+        for batch in range(1, 8):
+            predictor.run(images(batch=batch).numpy())
+        assert resident() - before < 80 << 20
