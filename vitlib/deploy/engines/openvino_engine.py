@@ -41,7 +41,7 @@ class OpenVinoEngine:
         self._quantized: Any = None
         if precision == "int8":
             require_installed("nncf", extra="openvino")
-            self._quantized, self.higher_precision = quantized(self._core, self._path, calibration)
+            self._quantized, self.higher_precision = quantized(self._core, self._path, calibration, self._hint)
         self._compiled: dict[tuple[int, bool], Any] = {}  # by number of streams and whether for a single image
         self._idle: defaultdict[tuple[int, bool], list[Any]] = defaultdict(list)
         self._lock = threading.Lock()
