@@ -1,7 +1,7 @@
 """Seeing inside a model: its attention, the evidence for a class, its features, and its costs."""
 
 from .attention import attention_maps
-from .attribution import attention_rollout, relevance
+from .class_relevance import relevance
 from .counting import Count, count
 from .distance import attention_distance
 from .folder_features import FolderFeatures, folder_features
@@ -17,6 +17,7 @@ from .pictures import (
     draw_position_similarity,
     plot_attention_distance,
 )
+from .rollout import attention_rollout
 from .tables import Summary, summary
 
 __all__ = [

@@ -12,7 +12,7 @@ from ..models import VisionTransformer
 from ..models.evaluation import evaluation_mode
 from ..models.predictions import default_batch_size
 from .attention import as_tensor, check_attention, check_called, intercepted
-from .attribution import batches
+from .reading import batches
 
 
 def attention_distance(

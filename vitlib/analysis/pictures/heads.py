@@ -12,7 +12,7 @@ from ...images import ImageSource
 from ...images.checks import check_count
 from ...models import VisionTransformer
 from ..attention import attention_maps
-from ..attribution import output_row
+from ..reading import output_row
 from .captions import INK, PAPER, Scale
 from .overlay import Photo, open_photo, overlay
 from .text import font_for, number, write

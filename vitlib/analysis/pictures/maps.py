@@ -11,7 +11,9 @@ from ...images import ImageSource
 from ...images.checks import check_name, did_you_mean, is_whole
 from ...models import Prediction, VisionTransformer, predict
 from ..attention import attention_maps
-from ..attribution import attention_rollout, output_row, relevance
+from ..class_relevance import relevance
+from ..reading import output_row
+from ..rollout import attention_rollout
 from .captions import Scale
 
 METHODS = ("relevance", "rollout", "attention")
