@@ -38,7 +38,7 @@ def draw_position_similarity(model: VisionTransformer) -> Image.Image:
         ]
         for i in range(rows)
     ]
-    grid = tiled(tiles, gap=max(2, cell))
+    grid = tiled(tiles, gap=max(2, min(8, cell)))
     return captioned(grid, "Position similarity", f"{rows} x {columns} patches", Scale(-1.0, 1.0, "", "viridis"))
 
 

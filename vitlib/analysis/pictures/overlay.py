@@ -21,12 +21,14 @@ _LEAST_SIDE = 384  # smaller images are enlarged by a whole number, so that ther
 
 
 class Photo(NamedTuple):
-    """An image as a person sees it, upright, and where in it the patches lie.
+    """An image as a person sees it, and where in it the patches lie.
 
-    image: RGB.
+    source: the decoded image, upright, RGB.
+    image: the same in the size in which it is shown.
     box: the patch grid in pixels of the image, (left, top, right, bottom).
     """
 
+    source: Image.Image
     image: Image.Image
     box: tuple[float, float, float, float]
 
@@ -37,7 +39,7 @@ class Photo(NamedTuple):
         across, down = width / self.image.width, height / self.image.height
         left, top, right, bottom = self.box
         small = self.image.resize((width, height), Image.Resampling.LANCZOS)
-        return Photo(small, (across * left, down * top, across * right, down * bottom))
+        return Photo(self.source, small, (across * left, down * top, across * right, down * bottom))
 
 
 def open_photo(model: VisionTransformer, source: ImageSource) -> Photo:
@@ -53,11 +55,12 @@ def open_photo(model: VisionTransformer, source: ImageSource) -> Photo:
         )
     if preprocess.in_chans not in (1, 3):
         raise ValueError(f"this model takes {preprocess.in_chans} channels, which make no image to draw on")
-    image = decode(source, "L" if preprocess.in_chans == 1 else "RGB").convert("RGB")
-    factor = max(1, math.ceil(_LEAST_SIDE / max(image.size)))
+    decoded = image = decode(source)
+    factor = math.ceil(_LEAST_SIDE / max(image.size))
     if factor > 1:
         image = image.resize((factor * image.width, factor * image.height), Image.Resampling.BICUBIC)
-    return Photo(image, grid_box(model, preprocess, (image.height, image.width)))
+    left, top, right, bottom = grid_box(model, preprocess, (decoded.height, decoded.width))
+    return Photo(decoded, image, (factor * left, factor * top, factor * right, factor * bottom))
 
 
 def grid_box(

@@ -7,11 +7,10 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from ...images import ImageSource
 from ...models import Prediction, VisionTransformer, predict
 from .captions import INK, PALE, PAPER, draw_scale
 from .maps import PatchMap, patch_map
-from .overlay import open_photo, overlay
+from .overlay import Photo, open_photo, overlay
 from .sources import image_sources
 from .text import fitted, percent, write
 
@@ -46,7 +45,9 @@ def draw_page(
     """
     rows = []
     for source, name in zip(*image_sources(images, names), strict=True):
-        rows.append(_row(model, source, name, patch_map(model, source, method, class_index, layer), top_k))
+        photo = open_photo(model, source)
+        shown = patch_map(model, photo.source, method, class_index, layer)
+        rows.append(_row(model, photo.fit(_SIDE), name, shown, top_k))
     canvas = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)), PAPER)
     top = 0
     for row in rows:
@@ -55,8 +56,7 @@ def draw_page(
     return canvas
 
 
-def _row(model: VisionTransformer, source: ImageSource, name: str, shown: PatchMap, top_k: int) -> Image.Image:
-    photo = open_photo(model, source).fit(_SIDE)
+def _row(model: VisionTransformer, photo: Photo, name: str, shown: PatchMap, top_k: int) -> Image.Image:
     small = [photo.image, overlay(photo, shown.values, shown.scale)]
     height = max(small[0].height, 190) + _GAP
     canvas = Image.new("RGB", (2 * _SIDE + 4 * _GAP + _TEXT, height + _GAP), PAPER)
@@ -66,12 +66,14 @@ def _row(model: VisionTransformer, source: ImageSource, name: str, shown: PatchM
     left, top, pen = 2 * _SIDE + 3 * _GAP, _GAP, ImageDraw.Draw(canvas)
     write(pen, (left, top), fitted(name, 18, _TEXT), 18, INK)
     top += 34
-    if model.config.num_classes and model.config.global_pool != "none":
-        for prediction in predict(model, source, top_k=top_k)[0]:
+    about = shown.about
+    if shown.prediction is not None:
+        about = f"relevance for {shown.prediction.label}" if about == "relevance" else about
+        for prediction in predict(model, photo.source, top_k=top_k)[0]:
             _draw_bar(pen, (left, top), prediction)
             top += 28
     top += 8
-    write(pen, (left, top), shown.about, 15, PALE)
+    write(pen, (left, top), fitted(about, 15, _TEXT), 15, PALE)
     draw_scale(canvas, (left, top + 18), 220, 17, shown.scale)
     return canvas
 
