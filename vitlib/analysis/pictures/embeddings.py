@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from PIL import Image
 
@@ -12,6 +10,8 @@ from ...models import VisionTransformer
 from .captions import Scale, captioned
 from .colors import color_table, levels
 from .tiles import tiled
+
+_ACROSS = 7  # filters in a row, as in the paper
 
 
 def draw_position_similarity(model: VisionTransformer) -> Image.Image:
@@ -70,6 +70,5 @@ def draw_patch_filters(model: VisionTransformer, count: int = 28) -> Image.Image
         pixels = levels(component / np.abs(component).max(), -1, 1).reshape(channels, height, width)
         picture = Image.fromarray(np.repeat(pixels, 3 // channels, axis=0).transpose(1, 2, 0))
         pictures.append(picture.resize((factor * width, factor * height), Image.Resampling.NEAREST))
-    across = min(7, max(1, math.isqrt(4 * len(pictures) // 3)), len(pictures)) if len(pictures) < 28 else 7
-    lines = [pictures[start : start + across] for start in range(0, len(pictures), across)]
+    lines = [pictures[start : start + _ACROSS] for start in range(0, len(pictures), _ACROSS)]
     return tiled(lines, title=f"Patch filters: {len(pictures)} components, {100 * share:.0f} % of the variance")
