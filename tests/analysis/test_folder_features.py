@@ -57,10 +57,19 @@ def test_a_cache_is_used_until_weights_images_or_preprocessing_change(tiny, fold
     assert not computed()
     os.remove(folder / "train" / "circle" / "000.png")
     assert computed()
-    for damage in (b"", b"not an archive", cache.read_bytes()[:-200]):
-        cache.write_bytes(damage)
-        assert computed()
-    assert not computed()
+
+
+def test_a_cache_that_is_a_file_of_something_else_is_refused_and_left_as_it_is(tiny, folder, tmp_path):
+    cache = tmp_path / "new folder" / "features.npz"
+    folder_features(tiny(), folder / "validation", cache=cache)
+    np.savez(tmp_path / "other.npz", x=np.zeros(3))
+    np.save(tmp_path / "other.npy", np.zeros(3))
+    others = [(tmp_path / "other.npz").read_bytes(), (tmp_path / "other.npy").read_bytes()]
+    for content in (b"", b"not an archive", cache.read_bytes()[:-200], *others):
+        cache.write_bytes(content)
+        with refused(ValueError, "features.npz", "none of features", "another name"):
+            folder_features(tiny(), folder / "validation", cache=cache)
+        assert cache.read_bytes() == content
 
 
 def test_unreadable_images_are_named_also_from_the_cache_and_the_rest_go_on(tiny, folder, tmp_path):
