@@ -8,6 +8,7 @@ from .folder_features import FolderFeatures, folder_features
 from .knn import knn_accuracy, knn_scores
 from .linear_probe import LinearProbe, linear_probe
 from .pictures import (
+    METHODS,
     draw_attention,
     draw_classes,
     draw_heads,
@@ -21,6 +22,7 @@ from .rollout import attention_rollout
 from .tables import Summary, summary
 
 __all__ = [
+    "METHODS",
     "Count",
     "FolderFeatures",
     "LinearProbe",
