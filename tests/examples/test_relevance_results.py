@@ -21,9 +21,15 @@ def test_pasting_and_covering_are_measured_with_their_controls(tmp_path):
     assert [line for line in lines if "photographs" in line] == [
         "pasted into 3 photographs",
         "covered in 3 photographs",
+        "methods on 6 photographs",
     ]
-    assert [line.split("n = ")[1] for line in lines if "n = " in line] == ["6", "6", "3", "3"]
-    assert [line.split()[0] for line in lines if "n = " in line] == ["evidence", "control"] * 2
+    assert [line.split("n = ")[1] for line in lines if "n = " in line] == ["6", "6", "3", "3", *4 * ["6"]]
+    assert [line.split()[0] for line in lines if "n = " in line] == ["evidence", "control"] * 2 + [
+        "relevance",
+        "rollout",
+        "attention",
+        "drawn",
+    ]
 
 
 @pytest.fixture
