@@ -23,7 +23,7 @@ def test_positions_are_compared_patch_by_patch(tiny):
     table = model.pos_embed.numpy()[0, 2:].astype("float64")
     picture = np.asarray(draw_position_similarity(model)).astype("int64")
     colors = color_table("viridis").astype("int64")
-    cell = 600 // (3 * 4)
+    cell = 900 // (3 * 4)
     for i in range(2):
         for j in range(3):
             for k in range(2):

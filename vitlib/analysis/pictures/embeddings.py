@@ -29,7 +29,7 @@ def draw_position_similarity(model: VisionTransformer) -> Image.Image:
     table = model.pos_embed[0, -rows * columns :].numpy().astype("float64")
     table /= np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12)
     similarity = (table @ table.T).reshape(rows, columns, rows, columns)
-    cell = max(1, 600 // (max(rows, columns) * (max(rows, columns) + 1)))
+    cell = max(1, 900 // (max(rows, columns) * (max(rows, columns) + 1)))
     colors = color_table("viridis")[levels(similarity, -1, 1)]
     tiles = [
         [
