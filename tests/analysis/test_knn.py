@@ -46,7 +46,7 @@ def test_a_near_neighbour_outvotes_two_farther_ones_worked_out_by_hand():
     np.testing.assert_allclose(scores, [[a / (a + b), b / (a + b)]], rtol=1e-5)
     test = labelled([[3, 0], [0.6, 0.8]], [1, 0])
     assert knn_accuracy(train, test, k=(1, 3), temperature=0.5) == {1: 1.0, 3: 0.5}
-    assert knn_accuracy(train, test, 3, temperature=0.01) == {3: 1.0}  # as k = 1 when it is cold
+    assert knn_accuracy(train, test, np.int64(3), temperature=0.01) == {3: 1.0}  # as k = 1 when it is cold
 
 
 def test_neighbours_that_cannot_be_asked_for_are_refused():
@@ -55,6 +55,8 @@ def test_neighbours_that_cannot_be_asked_for_are_refused():
         knn_scores(train, np.eye(2), 0)
     with refused(ValueError, "temperature=0"):
         knn_scores(train, np.eye(2), 1, 0)
+    with refused(ValueError, "no training images"):
+        knn_scores(labelled(np.zeros([0, 2]), []), np.eye(2))
     with refused(ValueError, "width 3", "expected 2"):
         knn_scores(train, np.ones([1, 3]))
     with refused(ValueError, "classes=train.classes"):
