@@ -1,6 +1,7 @@
 """Pictures of positions, filters and features equal what NumPy computes from the weights."""
 
 import numpy as np
+import paddle
 import pytest
 from bright_patches import bright_model, recorded_words, spot
 from conftest import refused
@@ -70,6 +71,10 @@ def test_filters_that_no_image_shows_are_refused(tiny):
         draw_patch_filters(tiny(in_chans=5))
     with refused(ValueError, "count=0"):
         draw_patch_filters(tiny(), 0)
+    model = tiny()
+    model.patch_embed.proj = paddle.nn.Linear(4, 4)
+    with refused(ValueError, "PatchEmbed", "no convolution called proj"):
+        draw_patch_filters(model)
     assert draw_patch_filters(tiny(), 10_000).width < 1000  # there are no more than pixels of a patch
 
 

@@ -52,11 +52,14 @@ def draw_patch_filters(model: VisionTransformer, count: int = 28) -> Image.Image
     When it misleads: components are no filters of the model but the directions in which its filters vary, and every
     set of filters has some: trained ones are smooth, random ones look like noise.
 
-    Returns a Pillow image, RGB. Raises ValueError for a count below 1, and for filters of other than 1 or 3 channels
-    (as behind a convolutional stem), which no image can show.
+    Returns a Pillow image, RGB. Raises ValueError for a count below 1, for a patch embedding without a convolution, and
+    for filters of other than 1 or 3 channels (as behind a convolutional stem), which no image can show.
     """
     count = check_count("count", count, 1)
-    kernel = model.patch_embed.proj.weight.numpy().astype("float64")
+    weight = getattr(getattr(model.patch_embed, "proj", None), "weight", None)
+    if weight is None or weight.ndim != 4:
+        raise ValueError(f"{type(model.patch_embed).__name__} has no convolution called proj, whose filters are shown")
+    kernel = weight.numpy().astype("float64")
     dim, channels, height, width = kernel.shape
     if channels not in (1, 3):
         raise ValueError(f"the filters of this model have {channels} channels, and 1 or 3 make an image")
