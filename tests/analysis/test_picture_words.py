@@ -112,6 +112,9 @@ def test_long_text_ends_in_an_ellipsis_and_any_script_is_drawn():
     cut = fitted("a very long label that goes on and on", 15, 100)
     assert cut.startswith("a very")
     assert cut.endswith("…")
+    cut = fitted("a very long folder that goes on/0001.png", 15, 100, keep_end=True)
+    assert cut.startswith("…")
+    assert cut.endswith("/0001.png")
     model = bright_model()
     model.labels = ["犬", "Ünïcode → 猫 \U0001f600"]
     draw_attention(model, spot((640, 480), (320, 240), side=100))

@@ -8,6 +8,7 @@ from PIL import Image
 
 import vitlib
 from vitlib.analysis import draw_attention, draw_heads, draw_page
+from vitlib.analysis.pictures.colors import color_table
 from vitlib.analysis.pictures.overlay import open_photo
 
 METHODS = ["relevance", "rollout", "attention"]
@@ -109,6 +110,16 @@ def test_a_page_has_a_row_for_each_image_named_by_folder_and_file(tmp_path, word
     assert words.count("bright") == words.count("dark") == 2  # the predictions
     for row in (both.crop((0, 0, one.width, one.height)), both.crop((0, one.height, one.width, 2 * one.height))):
         np.testing.assert_array_equal(warmth(row)[:, :640], warmth(one)[:, :640])
+
+
+def test_a_row_is_high_enough_for_all_of_its_predictions(words):
+    model = vitlib.VisionTransformer(**SMALL, num_classes=30)
+    model.eval()
+    few, many = (draw_page(model, Image.new("RGB", (320, 100)), top_k=count) for count in (3, 30))
+    assert many.height >= few.height + 25 * 28
+    assert len([text for text in words if text.startswith("class ")]) == 33
+    scale = np.asarray(many)[:, -416:-200].astype("int64")  # below the predictions
+    assert (np.abs(scale - color_table("inferno")[128]).sum(-1).min(1) < 8).any()
 
 
 def test_images_without_a_file_are_numbered_and_names_may_be_given(tmp_path, words):
