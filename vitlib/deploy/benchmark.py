@@ -135,13 +135,11 @@ def _one_model(
 
     spec = {"model": model, "img_size": size, "threads": threads}
     with tempfile.TemporaryDirectory(prefix="vitlib-") as directory, ExitStack() as stack:
-        formats = {
-            ENGINES[name].formats[0]: f"{directory}/{ENGINES[name].formats[0]}" for name, _ in own if name in ENGINES
-        }
-        write_exports(spec, formats)
+        exports = {each: _export_of(*each) for each in own if each[0] in ENGINES}
+        write_exports(spec, {f"{directory}/{format}-{output}": (format, output) for format, output in exports.values()})
         candidates = []
         for name, precision in own:
-            export = f"{directory}/{ENGINES[name].formats[0]}" if name in ENGINES else ""
+            export = "{}/{}-{}".format(directory, *exports[name, precision]) if name in ENGINES else ""
             command = [sys.executable, "-W", "ignore", "-m", f"{__package__}.benchmark_worker"]
             candidates.append(Candidate(name, precision, command, False, {**spec, "export": export}))
         for name, precision in others:
@@ -150,6 +148,11 @@ def _one_model(
         for candidate in candidates:
             stack.callback(candidate.close)
         return [result for batch in batches for result in _take_turns(candidates, model, size, batch, rounds)]
+
+
+def _export_of(engine: str, precision: str) -> tuple[str, str]:
+    """Format and output. With int8 the features, as nobody can compare the classes of random weights."""
+    return ENGINES[engine].formats[0], "features" if precision == "int8" else "logits"
 
 
 def _take_turns(candidates: Sequence[Candidate], model: str, size: int, batch: int, rounds: int) -> list[Result]:

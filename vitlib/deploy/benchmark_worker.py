@@ -42,9 +42,7 @@ def make_candidate(spec: dict[str, Any]) -> Callable[[int], Any]:
     if spec["precision"] == "int8":
         rng = np.random.default_rng(1)
         calibration = [rng.integers(0, 256, (size, size, 3), np.uint8) for _ in range(16)]
-    predictor = Predictor(
-        spec["export"], spec["name"], spec["precision"], spec["threads"], outputs="logits", calibration=calibration
-    )
+    predictor = Predictor(spec["export"], spec["name"], spec["precision"], spec["threads"], calibration=calibration)
 
     def prepare(batch: int) -> Callable[[], Any]:
         x = images(batch)
@@ -53,11 +51,11 @@ def make_candidate(spec: dict[str, Any]) -> Callable[[int], Any]:
     return prepare
 
 
-def write_exports(spec: dict[str, Any], formats: dict[str, str]) -> None:
-    """Export a model once for all candidates that need the same format: {format: directory}."""
+def write_exports(spec: dict[str, Any], exports: dict[str, tuple[str, str]]) -> None:
+    """Export a model once for all candidates that need the same: {directory: (format, output)}."""
     model = random_model(spec["model"], spec["img_size"])
-    for format, directory in formats.items():
-        export(model, directory, format, verify=False)
+    for directory, (format, output) in exports.items():
+        export(model, directory, format, outputs=output, verify=False)
 
 
 def random_model(name: str, img_size: int) -> Any:
