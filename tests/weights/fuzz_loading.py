@@ -27,6 +27,7 @@ import numpy as np
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "checkpoint"))
 import fuzz_formats  # noqa: E402
+import hybrid_weights  # noqa: E402
 
 import vitlib  # noqa: E402
 from vitlib.checkpoint import write_safetensors  # noqa: E402
@@ -40,7 +41,7 @@ LEGACY = "torchvision_old_names.pth"  # in PyTorch's first format
 def files(*patterns):
     """Undamaged checkpoints of every codebase, one file each."""
     found = {path for place in (CHECKPOINTS, FAMILIES) for pattern in patterns for path in place.glob(pattern)}
-    return sorted(path for path in found if path.name not in ("expected.npz", LEGACY))
+    return sorted(path for path in found if not path.name.startswith(("expected", LEGACY)))
 
 
 STARTS = {
@@ -125,10 +126,21 @@ def mutated_config(values, rng):
     return values
 
 
+def hybrids(directory, kind):
+    """Files of a ResNet before the tokens, in formats that they are published in."""
+    if kind == "npz":
+        np.savez(directory / "hybrid.npz", **hybrid_weights.google("two_stages"))
+        return [directory / "hybrid.npz"]
+    if kind == "safetensors":
+        write_safetensors(directory / "hybrid.safetensors", hybrid_weights.weights("two_stages"))
+        return [directory / "hybrid.safetensors"]
+    return []
+
+
 def tables():
     from vitlib.checkpoint import open_weights
 
-    found = []
+    found = [hybrid_weights.weights("two_stages"), hybrid_weights.google("two_stages")]
     for path in (path for paths in STARTS.values() for path in paths):
         with open_weights(path) as file:
             found.append({key: file.read(key) for key in file})
@@ -179,6 +191,7 @@ def run(kind, count, seed):
     directories = sorted({path.parent for place in (CHECKPOINTS, FAMILIES) for path in place.glob("*/config.json")})
     directories.append(HERE / "timm" / "vit_base_patch16_clip_224")
     with tempfile.TemporaryDirectory() as place:
+        starts = [*STARTS.get(kind, ()), *hybrids(pathlib.Path(place), kind)]
         own = pathlib.Path(place, "own")
         vitlib.DeiT(**SHAPE).save_pretrained(own)
         directories.append(own)
@@ -195,7 +208,7 @@ def run(kind, count, seed):
             elif kind == "names":
                 write_safetensors(path, mutated_names(rng))
             else:
-                start = rng.choice(STARTS[kind])
+                start = rng.choice(starts)
                 path.write_bytes(rng.choice(fuzz_formats.BLIND)(start.read_bytes(), rng))
                 config = config_of(start) if rng.random() < 0.8 else PLAIN
             size = sum(f.stat().st_size for f in ([path] if path.is_file() else path.iterdir()))

@@ -18,6 +18,7 @@ _PADDLECLAS_NAMES = {"vit": "ViT", "deit": "DeiT"}
 # The papers' names: ViT-B/16 and DeiT-B, with ↑384 for the fine-tuned size and ⚗ for the distilled form
 _LETTERS = {"tiny": "ti", "small": "s", "medium": "m", "base": "b", "large": "l", "huge": "h"}
 _STEMS = {"vit": "vit-{}/{}", "deit": "deit-{}", "distilled": "deit-{}⚗", "deit3": "deit-iii-{}"}
+_STEMS |= {"r26": "r26+vit-{}/{}", "r50": "r50+vit-{}/{}", "r50_s16": "r50+vit-{}/{}"}  # hybrids
 
 
 def _paper_names() -> dict[str, str]:
