@@ -247,35 +247,35 @@ PRESETS: dict[str, Preset] = {
         Weights("fb_in1k", _FB + "deit_base_distilled_patch16_384-d0272ac0.pth", 85.2, paddleclas=True),
     )),
     "deit3_small_patch16_224": Preset("deit3", "small", 16, 224, (
-        Weights("fb_in1k", _FB + "deit_3_small_224_1k.pth", 81.4),
+        Weights("fb_in1k", _FB + "deit_3_small_224_1k.pth", 81.4, paddleclas=True),
         Weights("fb_in22k_ft_in1k", _FB + "deit_3_small_224_21k.pth"),
     )),
     "deit3_small_patch16_384": Preset("deit3", "small", 16, 384, (
-        Weights("fb_in1k", _FB + "deit_3_small_384_1k.pth"),
+        Weights("fb_in1k", _FB + "deit_3_small_384_1k.pth", paddleclas=True),
         Weights("fb_in22k_ft_in1k", _FB + "deit_3_small_384_21k.pth"),
     )),
     "deit3_medium_patch16_224": Preset("deit3", "medium", 16, 224, (
-        Weights("fb_in1k", _FB + "deit_3_medium_224_1k.pth", 83.0),
+        Weights("fb_in1k", _FB + "deit_3_medium_224_1k.pth", 83.0, paddleclas=True),
         Weights("fb_in22k_ft_in1k", _FB + "deit_3_medium_224_21k.pth"),
     )),
     "deit3_base_patch16_224": Preset("deit3", "base", 16, 224, (
-        Weights("fb_in1k", _FB + "deit_3_base_224_1k.pth", 83.8),
+        Weights("fb_in1k", _FB + "deit_3_base_224_1k.pth", 83.8, paddleclas=True),
         Weights("fb_in22k_ft_in1k", _FB + "deit_3_base_224_21k.pth"),
     )),
     "deit3_base_patch16_384": Preset("deit3", "base", 16, 384, (
-        Weights("fb_in1k", _FB + "deit_3_base_384_1k.pth"),
+        Weights("fb_in1k", _FB + "deit_3_base_384_1k.pth", paddleclas=True),
         Weights("fb_in22k_ft_in1k", _FB + "deit_3_base_384_21k.pth"),
     )),
     "deit3_large_patch16_224": Preset("deit3", "large", 16, 224, (
-        Weights("fb_in1k", _FB + "deit_3_large_224_1k.pth", 84.9),
+        Weights("fb_in1k", _FB + "deit_3_large_224_1k.pth", 84.9, paddleclas=True),
         Weights("fb_in22k_ft_in1k", _FB + "deit_3_large_224_21k.pth"),
     )),
     "deit3_large_patch16_384": Preset("deit3", "large", 16, 384, (
-        Weights("fb_in1k", _FB + "deit_3_large_384_1k.pth"),
+        Weights("fb_in1k", _FB + "deit_3_large_384_1k.pth", paddleclas=True),
         Weights("fb_in22k_ft_in1k", _FB + "deit_3_large_384_21k.pth"),
     )),
     "deit3_huge_patch14_224": Preset("deit3", "huge", 14, 224, (
-        Weights("fb_in1k", _FB + "deit_3_huge_224_1k.pth", 85.2),
+        Weights("fb_in1k", _FB + "deit_3_huge_224_1k.pth", 85.2, paddleclas=True),
         Weights("fb_in22k_ft_in1k", _FB + "deit_3_huge_224_21k_v1.pth"),
     )),
     "vit_small_patch8_224": Preset("vit", "small", 8, 224),
