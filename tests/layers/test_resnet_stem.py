@@ -21,8 +21,8 @@ def test_scale_and_mean_of_a_weight_do_not_matter_once_it_is_standardised():
 @pytest.mark.parametrize(("kernel", "stride"), [(7, 2), (3, 2), (3, 1), (1, 2)])
 @pytest.mark.parametrize("side", [8, 9])
 def test_padding_is_tensorflow_s_the_odd_zero_at_the_right_and_bottom(kernel, stride, side):
-    conv = StandardizedConv(2, 4, kernel, stride, out_stride=stride)
-    x = paddle.randn([1, 2, side, side])
+    conv = StandardizedConv(16, 4, kernel, stride, out_stride=stride)
+    x = paddle.randn([1, 16, side, side])
     out = -(-side // stride)
     total = max((out - 1) * stride + kernel - side, 0)  # tensorflow.nn.convolution, "SAME"
     padded = F.pad(x, [total // 2, total - total // 2] * 2)
