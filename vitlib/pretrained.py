@@ -25,6 +25,7 @@ from .weights.dialects import SourceConfig
 from .weights.export import Export, export_weights, format_for
 from .weights.inspection import Inspection, inspect_opened
 from .weights.load import LoadOptions, Opened, load_opened, source_config
+from .weights.numerics import NUMERICS
 from .weights.report import LoadReport
 
 _WRITERS = {"npz": write_npz, "pdparams": write_pdparams}
@@ -140,7 +141,7 @@ def create_model(
         options = replace(options, allow=(*options.allow, "head"))
     model = _build_lazily(config, model_class)
     # Weights of a preset compute as the preset does, wherever they were fetched
-    load_opened(model, opened, options, fixed={"norm_eps", "activation", "position_resize", "preprocess", *overrides})
+    load_opened(model, opened, options, fixed={*NUMERICS, "preprocess", *overrides})
     if model.labels is None and "head.weight" in model.load_report.loaded:
         model.labels = class_names(model.config.num_classes)
     return model
@@ -148,7 +149,7 @@ def create_model(
 
 def inspect(source: Any, *, dialect: str = "auto", part: str | None = None) -> Inspection:
     """Look at a source of weights: its format, wrapper, parts, dialect and architecture, and the tensors that would be
-    left out. No model is built and no tensor is read.
+    left out. Nothing is allocated and no tensor is read.
 
     source, dialect, part: as in `load_weights`. Raises WeightsError for a file that holds no weights,
     FileNotFoundError, and DownloadError.

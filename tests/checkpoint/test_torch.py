@@ -71,6 +71,27 @@ def test_objects_of_a_project_beside_the_weights_are_data_that_nothing_looks_up(
     assert set(sys.modules) == before
 
 
+def test_the_tensors_of_a_torchscript_archive_are_read_by_the_names_of_its_state_dict(tmp_path: Path) -> None:
+    with open_weights(DATA / "torchscript.pt") as weights:
+        assert sorted(weights) == ["bias", "weight"]
+        np.testing.assert_array_equal(weights.read("weight"), [[0, 1], [2, 3], [4, 5]])
+
+
+@pytest.mark.parametrize(
+    ("pickle", "reason"),
+    [
+        (b"\x80\x02c__torch__\nM\n)\x81q\x00}X\x01\x00\x00\x00ah\x00sb.", "holds no tensors"),  # itself
+        (b"\x80\x02K\x01.", "is a TorchScript archive without a module"),
+        (b"\x80\x02c__torch__\nM\n)\x81K\x01b.", "is a TorchScript archive without a module"),
+    ],
+)
+def test_a_torchscript_archive_without_tensors_is_refused(pickle: bytes, reason: str, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "w.pt", "w") as file:
+        file.writestr("w/constants.pkl", b"\x80\x02).")
+        file.writestr("w/data.pkl", pickle)
+    assert reason in refusal(tmp_path / "w.pt")
+
+
 def test_big_endian_files_of_pytorch_are_read() -> None:
     np.testing.assert_array_equal(read_all(DATA / "big_endian.pth")["bias"], [0, 1, 2])
 
@@ -83,7 +104,6 @@ def test_tensors_with_attributes_and_unsigned_integers_of_pytorch_are_read() -> 
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("torchscript.pt", "torch.save(torch.jit.load('torchscript.pt').state_dict()"),
         ("whole_model.pth", "holds a whole pickled model (`torch.nn.modules.linear.Linear`)"),
         ("optimiser.pth", "is an optimiser's state"),
         ("complex.pth", "'w', which has the PyTorch type 'complex64'"),

@@ -58,6 +58,8 @@ FAMILIES = {
         [(48, 24)],
     ),
     "any size of aligned corners": ({"dynamic_img_size": True, "position_resize": "torchvision"}, [(8, 56)]),
+    "hybrid": ({"stem_blocks": (1, 2)}, [(32, 32)]),
+    "hybrid of any size": ({"stem_blocks": (), "stem_norms": "google", "dynamic_img_size": True}, [(32, 32), (16, 48)]),
 }
 
 EVERY_FAMILY = pytest.mark.parametrize("family", FAMILIES)

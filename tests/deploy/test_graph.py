@@ -292,3 +292,25 @@ def test_the_paddle_engine_traces_what_cannot_be_described(engine, tiny, images)
             predictor.embed("anything")
     with refused(ValueError, "traced", "'logits' alone"):
         vitlib.Predictor(model, engine, outputs="tokens")
+
+
+def test_weights_in_bfloat16_are_taken_as_the_numbers_that_they_are(tiny):
+    graph = describe(tiny())
+    name = graph.weight(paddle.to_tensor([1.5, -2.0]).astype("bfloat16"))
+    np.testing.assert_array_equal(graph.weights[name], np.float32([1.5, -2.0]))
+
+
+def test_the_resnet_of_a_hybrid_takes_pixels_and_its_weights_are_standardised_once(tiny):
+    from vitlib.deploy.paddle_program import run_graph
+
+    model = tiny(stem_blocks=(1,))
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    mean, std = (np.array(getattr(model.preprocess, name)) for name in ("mean", "std"))
+    images = ((pixels / 255 - mean) / std).transpose(0, 3, 1, 2).astype("float32")
+    graph = describe(model, pixels=True)
+    weights = {name: paddle.to_tensor(array) for name, array in graph.weights.items()}
+    (found,) = run_graph(graph, weights, paddle.to_tensor(pixels))
+    close(found.numpy(), eager(model, paddle.to_tensor(images)))
+    standard = graph.weights["patch_embed.backbone.stem.conv.conv.weight"]
+    np.testing.assert_allclose(standard.mean((1, 2, 3)), 0, atol=1e-6)
+    np.testing.assert_allclose(standard.std((1, 2, 3)), 1, atol=1e-5)

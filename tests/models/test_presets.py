@@ -1,5 +1,6 @@
 """Every preset has the published size, names lead where the papers and timm say, and nothing is allocated too early."""
 
+import re
 import time
 
 import numpy as np
@@ -46,6 +47,11 @@ PUBLISHED = {
     "deit3_base_patch16_224": (86_585_320, None),
     "deit3_large_patch16_224": (304_374_760, None),
     "deit3_huge_patch14_224": (632_126_440, None),
+    "vit_tiny_r_s16_p8_224": (6_337_704, None),
+    "vit_small_r26_s32_224": (36_431_912, None),
+    "vit_base_r50_s16_224": (98_659_112, None),
+    "vit_base_r50_s16_384": (98_950_952, None),
+    "vit_large_r50_s32_224": (328_994_856, None),
     # timm's own counts of the headless and language-image families
     "vit_small_patch14_dinov2": (22_056_192, None),
     "vit_base_patch14_dinov2": (86_579_712, None),
@@ -77,6 +83,7 @@ HEADLESS = {
     "vit_base_patch8_224": 85_807_872,
     "vit_large_patch16_224": 303_301_632,
     "vit_huge_patch14_224": 630_764_800,
+    "vit_base_r50_s16_224": 97_890_112,
 }
 # ViT paper, Table 1; DeiT paper, Table 1; DeiT III, Table 1; DINOv2, Table 17; DINOv3, Table 2; timm's SigLIP towers
 WIDTH_DEPTH_HEADS = {
@@ -140,11 +147,11 @@ def test_every_preset_of_a_newer_family_has_the_options_of_timm_s_architecture_o
 def test_every_listed_preset_follows_its_own_name():
     for name in vitlib.list_models():
         config = vitlib.get_config(name)
-        size = name.partition("_patch")[0].split("_", 1)[1].removesuffix("_distilled")
+        size = re.split("_patch|_r[0-9]*_s", name)[0].split("_", 1)[1].removesuffix("_distilled")
         width, depth, heads = WIDTH_DEPTH_HEADS[size]
         heads = 16 if name == "vit_base_patch16_gap_224" else heads  # as in timm
         assert (config.embed_dim, config.depth, config.num_heads) == (width, depth, heads), name
-        assert f"patch{config.patch_size}_" in name, name
+        assert (config.stem_blocks is not None) == (f"patch{config.patch_size}_" not in name), name
         implied = {"dinov2": 518, "dinov3": 256, "qkvb": 256}.get(name.rpartition("_")[2])
         assert config.img_size == implied or name.endswith(f"_{config.img_size}"), name
         assert config.mlp_ratio == HIDDEN.get(size, 4 * width) / width, name
@@ -153,6 +160,19 @@ def test_every_listed_preset_follows_its_own_name():
         assert config.class_token == ("gap" not in name and "siglip" not in name), name
         assert config.no_embed_class == ("deit3" in name or "reg4" in name), name
         assert (config.init_values is not None) == any(kind in name for kind in ("deit3", "dinov2", "dinov3")), name
+
+
+def test_the_resnet_of_a_hybrid_has_the_layers_of_its_name():
+    """R50 has 50: three in each bottleneck, the root and, in the ResNet, the classifier. R50+ViT-B/16 keeps its 16
+    bottlenecks in three stages (ViT paper, §3.1)."""
+    expected = {"vit_tiny_r_s16_p8": ((), 32), "vit_small_r26_s32": ((2, 2, 2, 2), 32)}
+    expected |= {"vit_base_r50_s16": ((3, 4, 9), 16), "vit_large_r50_s32": ((3, 4, 6, 3), 32)}
+    for name, (blocks, patch) in expected.items():
+        for size in (224, 384):
+            config = vitlib.get_config(f"{name}_{size}")
+            assert (config.stem_blocks, config.patch_size, config.img_size) == (blocks, patch, size)
+        layers = re.search("r([0-9]+)", name)
+        assert layers is None or 3 * sum(blocks) + 2 == int(layers[1])
 
 
 def test_the_published_figures_are_of_presets_that_exist():
@@ -181,6 +201,10 @@ def test_all_presets_are_built_under_lazy_guard_at_once_and_allocate_nothing():
         ("ViT-Ti/16", "vit_tiny_patch16_224"),
         ("ViT-S/16", "vit_small_patch16_224"),
         ("ViT-B/8", "vit_base_patch8_224"),
+        ("R50+ViT-B/16", "vit_base_r50_s16_224"),
+        ("R50+ViT-B/16↑384", "vit_base_r50_s16_384"),
+        ("R26+ViT-S/32", "vit_small_r26_s32_224"),
+        ("R50+ViT-L/32", "vit_large_r50_s32_224"),
         ("vit-b/16", "vit_base_patch16_224"),
         ("ViT-B/16↑384", "vit_base_patch16_384"),
         ("DeiT-Ti", "deit_tiny_patch16_224"),

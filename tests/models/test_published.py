@@ -75,6 +75,18 @@ def test_paddleclas_has_the_weights_of_the_vit_paper_and_of_deit():
     assert files == {name: f"{file}_pretrained.pdparams" for name, file in expected.items()}
 
 
+def test_paddleclas_has_deit3_as_timm_names_it():
+    """The addresses in PaddleClas' own description of these models."""
+    start = "https://paddle-model-ecology.bj.bcebos.com/paddlex/official_pretrained_model/"
+    last = {name: published(name).locations[-1] for name in list_models(pretrained=True)}
+    variants = ("small_patch16_224", "small_patch16_384", "medium_patch16_224", "base_patch16_224", "base_patch16_384")
+    variants += ("large_patch16_224", "large_patch16_384", "huge_patch14_224")
+    names = [f"deit3_{variant}.fb_in1k" for variant in variants]
+    assert {name: url for name, url in last.items() if url.startswith(start)} == {
+        name: f"{start}{name}.pdparams" for name in names
+    }
+
+
 def test_locations_begin_with_the_hub_and_go_on_with_the_authors():
     def hosts(name):
         return [location.split("/")[2] if "://" in location else "hub" for location in published(name).locations]
@@ -87,7 +99,8 @@ def test_locations_begin_with_the_hub_and_go_on_with_the_authors():
     assert hosts("vit_base_patch16_224.augreg2_in21k_ft_in1k") == ["hub"]
     assert hosts("vit_base_patch16_224.augreg_in1k") == ["hub", google]
     assert hosts("deit_tiny_patch16_224.fb_in1k") == ["hub", facebook, paddleclas]
-    assert hosts("deit3_huge_patch14_224.fb_in1k") == ["hub", facebook]
+    assert hosts("deit3_huge_patch14_224.fb_in1k") == ["hub", facebook, "paddle-model-ecology.bj.bcebos.com"]
+    assert hosts("deit3_huge_patch14_224.fb_in22k_ft_in1k") == ["hub", facebook]
     assert hosts("vit_large_patch16_384.orig_in21k_ft_in1k") == ["github.com", paddleclas]
 
 

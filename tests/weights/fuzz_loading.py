@@ -11,6 +11,7 @@ of vitlib, Hugging Face and timm with other values).
 
 import argparse
 import copy
+import functools
 import json
 import pathlib
 import random
@@ -26,17 +27,29 @@ import numpy as np
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "checkpoint"))
 import fuzz_formats  # noqa: E402
+import hybrid_weights  # noqa: E402
 
 import vitlib  # noqa: E402
 from vitlib.checkpoint import write_safetensors  # noqa: E402
+from vitlib.models import build_model  # noqa: E402
 
 CHECKPOINTS = HERE / "checkpoints"
+FAMILIES = HERE / "families"
+LEGACY = "torchvision_old_names.pth"  # in PyTorch's first format
+
+
+def files(*patterns):
+    """Undamaged checkpoints of every codebase, one file each."""
+    found = {path for place in (CHECKPOINTS, FAMILIES) for pattern in patterns for path in place.glob(pattern)}
+    return sorted(path for path in found if not path.name.startswith(("expected", LEGACY)))
+
+
 STARTS = {
-    "safetensors": ["timm.safetensors", "timm_bfloat16.safetensors"],
-    "npz": ["google.npz", "big_vision.npz", "big_vision_average.npz"],
-    "pdparams": ["paddleclas.pdparams"],
-    "torch": ["facebook_deit3.pth", "facebook_deit_distilled.pth", "torchvision.pth"],
-    "torch-legacy": ["torchvision_old_names.pth"],
+    "safetensors": files("*.safetensors", "*/*.safetensors"),
+    "npz": files("*.npz"),
+    "pdparams": files("*.pdparams"),
+    "torch": files("*.pth", "*.pt", "*.bin"),
+    "torch-legacy": [CHECKPOINTS / LEGACY],
 }
 KINDS = (*STARTS, "names", "configs")
 SHAPE = {"img_size": 16, "patch_size": 4, "num_classes": 5, "embed_dim": 24, "depth": 2, "num_heads": 3}
@@ -74,7 +87,7 @@ def mutated_names(rng):
         elif change == 1:
             arrays[name.replace("0", rng.choice(("1", "7", "999", "9" * 50)), 1)] = array
         elif change == 2:
-            arrays[name] = array[..., :0]
+            arrays[name] = np.atleast_1d(array)[..., :0]
         elif change == 3:
             arrays[name] = array.astype(rng.choice(("float16", "float64", "int32", "uint8", "bool")))
         elif change == 4:
@@ -113,32 +126,53 @@ def mutated_config(values, rng):
     return values
 
 
+def hybrids(directory, kind):
+    """Files of a ResNet before the tokens, in formats that they are published in."""
+    if kind == "npz":
+        np.savez(directory / "hybrid.npz", **hybrid_weights.google("two_stages"))
+        return [directory / "hybrid.npz"]
+    if kind == "safetensors":
+        write_safetensors(directory / "hybrid.safetensors", hybrid_weights.weights("two_stages"))
+        return [directory / "hybrid.safetensors"]
+    return []
+
+
 def tables():
     from vitlib.checkpoint import open_weights
 
-    found = []
-    for name in ("timm.safetensors", "facebook_deit3.pth", "google.npz", "big_vision_average.npz", "torchvision.pth"):
-        with open_weights(CHECKPOINTS / name) as file:
+    found = [hybrid_weights.weights("two_stages"), hybrid_weights.google("two_stages")]
+    for path in (path for paths in STARTS.values() for path in paths):
+        with open_weights(path) as file:
             found.append({key: file.read(key) for key in file})
     return found
 
 
 TABLES = tables()
+PLAIN = vitlib.ViTConfig(**SHAPE)
+UNTOUCHED = {}  # models by their config
 
 
-def open_it(path, rng):
-    """A model or one WeightsError."""
+@functools.cache
+def config_of(path):
+    """That of an undamaged file."""
+    return vitlib.from_pretrained(path, num_heads=3).config
+
+
+def open_it(path, rng, config):
+    """A model or one WeightsError. config: of the model that the weights are loaded into."""
     options = {"allow": rng.sample(ALLOWANCES, rng.choice((0, 0, 1, 3)))}
     if rng.random() < 0.3:
-        options["part"] = rng.choice(("model", "module", "blocks"))
+        options["part"] = rng.choice(("model", "module", "blocks", "teacher", "visual", "backbone"))
     if rng.random() < 0.3:
         options["source_grid"] = rng.choice(((4, 4), (2, 8)))
     try:
         if rng.random() < 0.5:
             model = vitlib.from_pretrained(path, **options, **({"num_heads": 3} if rng.random() < 0.8 else {}))
         else:
-            model = vitlib.VisionTransformer(**SHAPE)
+            model = UNTOUCHED.pop(config, None) or build_model(config)
+            UNTOUCHED[config] = model  # a refusal leaves it as it was
             vitlib.load_weights(model, path, **options)
+            del UNTOUCHED[config]
     except vitlib.WeightsError as error:
         text = str(error)
     else:
@@ -154,13 +188,15 @@ def open_it(path, rng):
 def run(kind, count, seed):
     rng, outcomes, slowest, largest = random.Random(seed), Counter(), 0.0, 0
     warnings.simplefilter("ignore")
-    directories = [CHECKPOINTS / name for name in ("huggingface_vit", "huggingface_deit", "huggingface_vit_base")]
+    directories = sorted({path.parent for place in (CHECKPOINTS, FAMILIES) for path in place.glob("*/config.json")})
     directories.append(HERE / "timm" / "vit_base_patch16_clip_224")
     with tempfile.TemporaryDirectory() as place:
+        starts = [*STARTS.get(kind, ()), *hybrids(pathlib.Path(place), kind)]
         own = pathlib.Path(place, "own")
         vitlib.DeiT(**SHAPE).save_pretrained(own)
         directories.append(own)
         for number in range(count):
+            config = PLAIN
             path = pathlib.Path(place, "weights" if kind in STARTS else "weights.safetensors")
             if kind == "configs":
                 start = rng.choice(directories)
@@ -172,14 +208,15 @@ def run(kind, count, seed):
             elif kind == "names":
                 write_safetensors(path, mutated_names(rng))
             else:
-                data = (CHECKPOINTS / rng.choice(STARTS[kind])).read_bytes()
-                path.write_bytes(rng.choice(fuzz_formats.BLIND)(data, rng))
+                start = rng.choice(starts)
+                path.write_bytes(rng.choice(fuzz_formats.BLIND)(start.read_bytes(), rng))
+                config = config_of(start) if rng.random() < 0.8 else PLAIN
             size = sum(f.stat().st_size for f in ([path] if path.is_file() else path.iterdir()))
             measured = number % 20 == 0
             before = fuzz_formats.reset_peak() if measured else 0
             began = time.process_time()
             try:
-                outcome = open_it(path, rng)
+                outcome = open_it(path, rng, config)
             except BaseException:
                 kept = pathlib.Path(tempfile.gettempdir(), f"vitlib-fuzz-{kind}")
                 shutil.rmtree(kept, ignore_errors=True)

@@ -246,6 +246,28 @@ def noise(*shape):
     return torch.randn(shape) * 0.1
 
 
+class Part(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def scripted(state):
+    """A TorchScript module with these parameters and buffers, as OpenAI publishes CLIP."""
+    root = Part()
+    for name, value in state.items():
+        *path, last = name.split(".")
+        part = root
+        for each in path:
+            if each not in part._modules:
+                part.add_module(each, Part())
+            part = part._modules[each]
+        if value.is_floating_point():
+            part.register_parameter(last, torch.nn.Parameter(value))
+        else:
+            part.register_buffer(last, value)
+    return torch.jit.script(root)
+
+
 def make_authors():
     model = vt.VisionTransformer(**HEADLESS)
     randomise(model, 20)
@@ -382,7 +404,7 @@ def make_authors():
     torch.save(state | text, OUT / "open_clip.pt")
     keep("openai", model.state_dict(), model, timm_rule(model, options))
     numbers = {"input_resolution": torch.tensor(16), "context_length": torch.tensor(7), "vocab_size": torch.tensor(9)}
-    torch.save(state | text | numbers, OUT / "openai.pt")
+    torch.jit.save(scripted(state | text | numbers), OUT / "openai.pt")
 
     options = {**HEADLESS, "class_token": False, "global_pool": "map", "act_layer": "gelu_tanh"}
     model = vt.VisionTransformer(**options)

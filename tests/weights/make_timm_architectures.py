@@ -15,10 +15,10 @@ import pathlib
 
 import timm
 import torch
-from timm.layers import AttentionPoolLatent, GluMlp, Mlp, PatchEmbed, SwiGLU
+from timm.layers import AttentionPoolLatent, GluMlp, HybridEmbed, Mlp, PatchEmbed, StdConv2dSame, SwiGLU
 from timm.layers.attention import Attention
 from timm.layers.pos_embed_sincos import RotaryEmbeddingDinoV3
-from timm.models import _registry, eva
+from timm.models import _registry, eva, resnetv2
 from timm.models import deit as deit_module
 from timm.models import vision_transformer as vit
 
@@ -27,7 +27,6 @@ TARGET = pathlib.Path(__file__).parents[2] / "vitlib" / "weights" / "dialects" /
 REASONS = {
     "beit": "relative positions and blocks of BEiT's own",
     "vision_transformer_relpos": "relative positions",
-    "vision_transformer_hybrid": "a convolutional network before the tokens",
     "vision_transformer_sam": "windows and relative positions (SAM)",
     "naflexvit": "NaFlex's patches of any aspect",
     "cait": "class attention (CaiT)",
@@ -52,6 +51,7 @@ DEFAULTS = {
     "qkv_bias": True,
     "qk_norm": False,
     "patch_bias": True,
+    "stem_blocks": None,
     "class_token": True,
     "distillation_token": False,
     "reg_tokens": 0,
@@ -101,6 +101,23 @@ def rotary_base(rope):
     return rope.temperature if usual else None
 
 
+def stem_blocks(embed):
+    """Bottlenecks in each stage of the ResNet before the patches; None for no ResNet."""
+    if type(embed) is PatchEmbed:
+        return None
+    backbone = embed.backbone if type(embed) is HybridEmbed else None
+    convolutions = [m for m in backbone.modules() if isinstance(m, torch.nn.Conv2d)] if backbone else [None]
+    need(all(type(m) is StdConv2dSame and m.eps == 1e-8 for m in convolutions), "a convolutional stem")
+    need(
+        all(norm.eps == 1e-5 for norm in backbone.modules() if isinstance(norm, torch.nn.GroupNorm)), "another epsilon"
+    )
+    if type(backbone) is not resnetv2.ResNetV2:
+        return []
+    blocks = [list(stage.blocks) for stage in backbone.stages]
+    need(all(type(block) is resnetv2.Bottleneck for stage in blocks for block in stage), "another ResNet")
+    return [len(stage) for stage in blocks]
+
+
 def options(model):
     kinds = (vit.VisionTransformer, deit_module.VisionTransformerDistilled, eva.Eva)
     is_eva = type(model) is eva.Eva
@@ -128,8 +145,9 @@ def options(model):
     need(block.attn.proj.bias is not None, "no bias after attention")
     need(identity(getattr(block.attn, "norm", torch.nn.Identity())), "a norm inside attention")
     need(identity(getattr(block.mlp, "norm", torch.nn.Identity())), "a norm inside the MLP")
-    need(type(model.patch_embed) is PatchEmbed, "a convolutional stem")
-    need(identity(model.patch_embed.norm), "a norm after the patches")
+    stem = stem_blocks(model.patch_embed)
+    need(stem is not None or identity(model.patch_embed.norm), "a norm after the patches")
+    ratio = (1, 1) if stem is None else model.patch_embed.feature_ratio
     need(model.global_pool in ("token", "avg", "map", ""), f"global_pool={model.global_pool!r}")
     pool = getattr(model, "attn_pool", None)
     if pool is not None:
@@ -139,7 +157,7 @@ def options(model):
         need(identity(pool.q_norm) and pool.pos_embed is None, "another pooling")
     need(not getattr(model, "pool_include_prefix", False), "pooling over prefix tokens")
     need(rope is not None or model.pos_embed is not None, "no position table")
-    norms = [m for m in model.modules() if "Norm" in type(m).__name__]
+    norms = [m for m in model.modules() if "Norm" in type(m).__name__ and not isinstance(m, torch.nn.GroupNorm)]
     for norm in norms:
         need(isinstance(norm, torch.nn.LayerNorm), f"{type(norm).__name__} in place of LayerNorm")
     eps = {norm.eps for norm in norms}
@@ -158,7 +176,7 @@ def options(model):
     usual_norm = pooling == "avg"
     found = {
         "img_size": pair(model.patch_embed.img_size),
-        "patch_size": pair(model.patch_embed.patch_size),
+        "patch_size": pair([side * each for side, each in zip(model.patch_embed.patch_size, ratio, strict=True)]),
         "num_classes": classes,
         "embed_dim": width,
         "depth": len(blocks),
@@ -170,6 +188,7 @@ def options(model):
         "qkv_bias": (block.attn.q_bias if is_eva else block.attn.qkv.bias) is not None,
         "qk_norm": not identity(block.attn.q_norm),
         "patch_bias": model.patch_embed.proj.bias is not None,
+        "stem_blocks": stem,
         "class_token": model.cls_token is not None,
         "distillation_token": distilled,
         "reg_tokens": model.reg_token.shape[1] if getattr(model, "reg_token", None) is not None else 0,
@@ -192,7 +211,7 @@ def main():
     plain, other = {}, {}
     for name in sorted(timm.list_models()):
         module = _registry._model_to_module[name]
-        if module not in {"vision_transformer", "deit", "eva", *REASONS}:
+        if module not in {"vision_transformer", "vision_transformer_hybrid", "deit", "eva", *REASONS}:
             cfg = "no Vision Transformer"
             other.setdefault(cfg, []).append(name)
             continue

@@ -572,3 +572,32 @@ def test_inspect_says_what_a_checkpoint_is_and_would_load_as():
     assert "no Vision Transformer" in stranger.problem
     with pytest.raises(vitlib.WeightsError):
         vitlib.inspect(CHECKPOINTS / "huggingface_vit" / "config.json")
+
+
+def test_inspecting_names_what_would_be_left_out_and_what_loading_would_refuse(tmp_path):
+    wide = {"embed_dim": 192, "depth": 12, "num_heads": 3, "img_size": 32, "num_classes": 5}
+    path = tmp_path / "model.safetensors"
+    vitlib.save_weights(vitlib.VisionTransformer(**wide), path)
+    with vitlib.checkpoint.open_weights(path) as file:
+        weights = {name: np.array(file.read(name)) for name in file}
+    foreign = vitlib.inspect({**weights, "mask_token": np.ones((1, 1, 192), "float32")})
+    assert (foreign.left_out, foreign.problem) == (("mask_token",), "")
+    assert vitlib.from_pretrained({**weights, "mask_token": np.ones((1, 1, 192), "float32")})
+    beside = {**weights, "criterion.weight": np.ones(3, "float32")}
+    found = vitlib.inspect(beside)
+    assert found.left_out == ("criterion.weight",)
+    assert "unexpected in the file: criterion.weight" in found.problem
+    assert 'allow="extra"' in found.problem
+    del weights["norm.bias"]
+    assert "missing in the file: norm.bias" in vitlib.inspect(weights).problem
+
+
+def test_a_projection_head_of_several_layers_is_left_out_when_the_head_may_differ():
+    """MoCo v3's, in the place of the classifier."""
+    layers = {"head.0.weight": np.ones((8, 24), "float32"), "head.1.running_mean": np.ones(8, "float32")}
+    encoder = {**{name: array for name, array in STATE.items() if not name.startswith("head")}, **layers}
+    with pytest.raises(vitlib.WeightsError, match=r"several layers \(head\.0\.weight, head\.1\.running_mean\)"):
+        vitlib.from_pretrained(encoder, num_heads=3)
+    model = vitlib.from_pretrained(encoder, num_heads=3, allow="head")
+    assert set(model.load_report.left_out) == set(layers)
+    assert vitlib.from_pretrained(encoder, num_heads=3, num_classes=2).head.weight.shape == [24, 2]

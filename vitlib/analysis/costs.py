@@ -13,6 +13,7 @@ from paddle.nn.layer.norm import _BatchNormBase, _InstanceNormBase
 
 from ..layers import MLP, EncoderBlock, LayerScale, MultiHeadAttention, PatchEmbed
 from ..layers.patch_embed import Size, grid_of, to_pair
+from ..layers.resnet_stem import Bottleneck, ResNetRoot, StandardizedConv
 from ..models import DeiT, VisionTransformer, build_model, get_config
 
 _AFTER_POOLING = ("fc_norm", "pre_logits", "head", "head_dist")
@@ -76,6 +77,8 @@ def layer_costs(model: VisionTransformer, img_size: Size | None = None) -> list[
         # a DeiT's two heads share what comes before them
         seen_after_pooling = 2 if isinstance(model, DeiT) and not part.startswith("head") else 1
         count = patches if part == "patch_embed" else seen_after_pooling if pooled else tokens
+        if hasattr(layer, "out_stride"):  # in the ResNet of a hybrid
+            count = math.prod(-(-side // layer.out_stride) for side in size)
         features, macs, more = _per_token(name, layer, model, count)
         if any(name.startswith(f"{other}.") for other in told):
             macs = 0
@@ -93,7 +96,7 @@ def layer_costs(model: VisionTransformer, img_size: Size | None = None) -> list[
 
 def _running_order(model: VisionTransformer) -> Iterator[tuple[str, nn.Layer]]:
     """Every layer by name: the patch embedding, the model with its tokens, and the rest, each block after its parts."""
-    yield from model.patch_embed.named_sublayers(prefix="patch_embed", include_self=True)
+    yield from _patch_parts(model.patch_embed, "patch_embed")
     yield "", model
     for part, child in model.named_children():
         if child is model.blocks:
@@ -102,6 +105,17 @@ def _running_order(model: VisionTransformer) -> Iterator[tuple[str, nn.Layer]]:
                 yield f"blocks.{index}", block
         elif child is not model.patch_embed:
             yield from child.named_sublayers(prefix=part, include_self=True)
+
+
+def _patch_parts(layer: nn.Layer, name: str) -> Iterator[tuple[str, nn.Layer]]:
+    """A patch embedding and the layers in it; the parts of a ResNet stand after the layers in them."""
+    last = isinstance(layer, (Bottleneck, ResNetRoot))
+    if not last:
+        yield name, layer
+    for part, child in layer.named_children():
+        yield from _patch_parts(child, f"{name}.{part}")
+    if last:
+        yield name, layer
 
 
 def _parts(block: nn.Layer, prefix: str) -> Iterator[tuple[str, nn.Layer]]:
@@ -145,6 +159,10 @@ def _whole(layer: Any, model: VisionTransformer, count: int) -> _Cost:
     return (model.config.embed_dim,), 0, 0
 
 
+def _features(layer: Any, model: VisionTransformer, count: int) -> _Cost:
+    return (layer.out_chans,), 0, 0
+
+
 # kind of layer, names of its own parameters, and (features of its output per token or None, macs, other activations)
 _Rule = Callable[[Any, VisionTransformer, int], _Cost]
 _NORMS = (nn.LayerNorm, nn.GroupNorm, _BatchNormBase, _InstanceNormBase)
@@ -156,6 +174,8 @@ _KINDS: tuple[tuple[type | tuple[type, ...], tuple[str, ...], _Rule], ...] = (
     (nn.MultiHeadAttention, (), _attention),
     (MLP, (), _mlp),
     (EncoderBlock, (), _block),
+    (StandardizedConv, ("weight",), _patch_projection),
+    ((Bottleneck, ResNetRoot), (), _features),
 )
 
 

@@ -6,24 +6,24 @@ Source: torch/serialization.py (`_save`, `_load`), caffe2/serialize/inline_conta
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from .errors import WeightsError, quoted
 from .file_bytes import FileBytes
 from .pickle_data import PickleReader
+from .pickle_objects import PickledObject
 from .tensors import Contents
 from .torch_tensors import TORCH, Storages, tensor_of
 from .zip_index import Member
 
 MAX_RECORD = 64  # "little" or "big"
+MAX_PREFIX = 1024  # characters before the name of a tensor
 
 
 def read_torch_zip(file: FileBytes, members: dict[str, Member], root: str) -> Contents:
-    """The object of an archive whose pickle is the member `root`/data.pkl."""
-    if f"{root}/constants.pkl" in members or any(name.startswith(f"{root}/code/") for name in members):
-        raise WeightsError(
-            "is a TorchScript archive, a program with its weights inside",
-            way_out=f"In PyTorch: torch.save(torch.jit.load({quoted(file.name)}).state_dict(), 'weights.pth')",
-        )
+    """The object of an archive whose pickle is the member `root`/data.pkl; of a TorchScript archive, as OpenAI's CLIP
+    is, the tensors of its module by name. Its program is not read."""
+    scripted = f"{root}/constants.pkl" in members or any(name.startswith(f"{root}/code/") for name in members)
     order = members.get(f"{root}/byteorder")
     word = b"little" if order is None else order.head(file, MAX_RECORD)
     if word not in (b"little", b"big"):
@@ -44,7 +44,29 @@ def read_torch_zip(file: FileBytes, members: dict[str, Member], root: str) -> Co
                 way_out="Unpack it and pack it again without compression (zip -0 -r)",
             )
         storage.bind(file, key, member.size, _checked_once(file, member), big_endian=word == b"big")
+    if scripted:
+        tree = _state_of_module(tree)
     return Contents("torch", tree, file.size, tensor_of=tensor_of)
+
+
+def _state_of_module(module: Any) -> dict[str, Any]:
+    """The attributes of a scripted module and of the modules in it, by the names that `state_dict` gives them."""
+    found: dict[str, Any] = {}
+    waiting, seen = [("", module)], {id(module)}
+    while waiting:
+        prefix, part = waiting.pop()
+        if not isinstance(part, PickledObject) or type(part.state) is not dict:
+            raise WeightsError("is a TorchScript archive without a module")
+        for name, value in part.state.items():
+            if type(name) is not str or type(value) in (bool, type(None)):  # such as `training`
+                continue
+            if isinstance(value, PickledObject) and type(value.state) is dict:
+                if id(value) not in seen and len(prefix) < MAX_PREFIX:  # a module inside itself adds nothing
+                    seen.add(id(value))
+                    waiting.append((f"{prefix}{name}.", value))
+            else:
+                found[f"{prefix}{name}"] = value
+    return found
 
 
 def _checked_once(file: FileBytes, member: Member) -> Callable[[], memoryview]:

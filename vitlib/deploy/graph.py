@@ -96,7 +96,7 @@ class Graph:
 
     def weight(self, array: Any, name: str = "weight") -> Value:
         """A constant: an array, a paddle.Tensor or a number, as float32."""
-        array = array.numpy() if hasattr(array, "numpy") else np.asarray(array)
+        array = array.astype("float32").numpy() if hasattr(array, "numpy") else np.asarray(array)
         if array.dtype.kind not in "fiub":
             raise TypeError(f"expected a weight in numbers, found {array.dtype}")
         name = self._name(name)
@@ -197,12 +197,34 @@ class Graph:
         bias: Any = None,
         *,
         stride: tuple[int, int] = (1, 1),
-        padding: tuple[int, int] = (0, 0),
+        padding: tuple[int, int] | tuple[int, int, int, int] = (0, 0),
         name: str = "conv",
     ) -> Value:
-        """A convolution with zeros around: [B, C, H, W] -> [B, D, H', W']; weight [D, C, rows, columns], bias [D]."""
+        """A convolution: [B, C, H, W] -> [B, D, H', W']; weight [D, C, rows, columns], bias [D].
+
+        padding: zeros on either side of the rows and of the columns, or at the top, left, bottom and right.
+        """
         inputs = [x, *self._weights(weight, bias, name)]
-        return self._add("conv", inputs, name, stride=tuple(stride), padding=tuple(padding))
+        return self._add("conv", inputs, name, stride=tuple(stride), padding=_four(padding))
+
+    def max_pool(
+        self,
+        x: Value,
+        kernel: tuple[int, int],
+        *,
+        stride: tuple[int, int],
+        padding: tuple[int, int] | tuple[int, int, int, int] = (0, 0),
+        name: str = "pool",
+    ) -> Value:
+        """The largest value in each window: [B, C, H, W] -> [B, C, H', W']; padding as of `conv`, without a value."""
+        return self._add("max_pool", [x], name, kernel=tuple(kernel), stride=tuple(stride), padding=_four(padding))
+
+    def group_norm(
+        self, x: Value, num_groups: int, weight: Any, bias: Any, epsilon: float, name: str = "norm"
+    ) -> Value:
+        """GroupNorm over the channels of [B, C, H, W], in groups; weight and bias [C]."""
+        inputs = [x, *self._weights(weight, bias, name)]
+        return self._add("group_norm", inputs, name, num_groups=num_groups, epsilon=float(epsilon))
 
     def normalized_images(self, mean: np.ndarray, std: np.ndarray) -> Value:
         """[B, C, H, W] float32 whatever the input is; pixels are divided by 255 and normalised, mean and std [C]."""
@@ -302,3 +324,8 @@ class Graph:
             full = f"{stem}_{count}"
         self._taken.add(full)
         return full
+
+
+def _four(padding: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """Top, left, bottom and right."""
+    return tuple(padding) * (4 // len(padding))

@@ -165,7 +165,6 @@ class _Writer:
         self.emit("Concat", [x, self.emit("Expand", [values, shape])], node.outputs, axis=axis)
 
     def _conv(self, node: Node) -> None:
-        rows, columns = node.attrs["padding"]
         kernel = self.graph.weights[node.inputs[1]].shape[2:]
         self.emit(
             "Conv",
@@ -173,8 +172,23 @@ class _Writer:
             node.outputs,
             strides=node.attrs["stride"],
             kernel_shape=kernel,
-            pads=(rows, columns, rows, columns),
+            pads=node.attrs["padding"],
         )
+
+    def _max_pool(self, node: Node) -> None:
+        kernel, stride, padding = (node.attrs[name] for name in ("kernel", "stride", "padding"))
+        self.emit("MaxPool", node.inputs, node.outputs, kernel_shape=kernel, strides=stride, pads=padding)
+
+    def _group_norm(self, node: Node) -> None:
+        """As an InstanceNormalization of the groups: GroupNormalization has a scale per group before opset 21."""
+        x, weight, bias = node.inputs
+        groups = node.attrs["num_groups"]
+        one, zero = (self.emit("Expand", [self.constant(v, "float32"), self.constant([groups])]) for v in (1.0, 0.0))
+        grouped = self.emit("Reshape", [x, self.constant([0, groups, -1])])
+        normed = self.emit("InstanceNormalization", [grouped, one, zero], epsilon=node.attrs["epsilon"])
+        normed = self.emit("Reshape", [normed, self.emit("Shape", [x])])
+        scale, shift = (self.emit("Reshape", [value, self.constant([-1, 1, 1])]) for value in (weight, bias))
+        self.emit("Add", [self.emit("Mul", [normed, scale]), shift], node.outputs)
 
     # Sizes that are known when images come
 

@@ -103,7 +103,21 @@ def _pad(node: Node, x: Any, values: Any) -> Any:
 
 
 def _conv(node: Node, x: Any, weight: Any, bias: Any = None) -> Any:
-    return F.conv2d(x, weight, bias, stride=node.attrs["stride"], padding=node.attrs["padding"])
+    return F.conv2d(x, weight, bias, stride=node.attrs["stride"], padding=_padding(node))
+
+
+def _max_pool(node: Node, x: Any) -> Any:
+    return F.max_pool2d(x, node.attrs["kernel"], node.attrs["stride"], _padding(node))
+
+
+def _padding(node: Node) -> list[int]:
+    """In the order of Paddle."""
+    top, left, bottom, right = node.attrs["padding"]
+    return [top, bottom, left, right]
+
+
+def _group_norm(node: Node, x: Any, weight: Any, bias: Any) -> Any:
+    return F.group_norm(x, node.attrs["num_groups"], node.attrs["epsilon"], weight, bias)
 
 
 def _to_grid(node: Node, x: Any, images: Any) -> Any:
@@ -153,6 +167,8 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "cast": lambda node, x: x.astype("float32"),
     "pad": _pad,
     "conv": _conv,
+    "max_pool": _max_pool,
+    "group_norm": _group_norm,
     "to_grid": _to_grid,
     "patch_count": _patch_count,
     "arange": _arange,

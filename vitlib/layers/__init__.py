@@ -9,6 +9,7 @@ from .mlp import MLP
 from .norm import LayerNorm
 from .patch_embed import PatchEmbed
 from .position import resample_positions, resize_matrix, sincos_positions
+from .resnet_stem import HybridEmbed
 from .rotary import RotaryAttention, RotaryBlock, RotaryPositions
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "DropPath",
     "EncoderBlock",
     "GatedMLP",
+    "HybridEmbed",
     "LayerNorm",
     "LayerScale",
     "Linear",

@@ -89,11 +89,14 @@ class PatchEmbed(nn.Layer):
         self.in_chans, self.embed_dim, self.flatten = in_chans, embed_dim, flatten
         self.dynamic_img_size, self.dynamic_img_pad = dynamic_img_size, dynamic_img_pad
         self.set_image_size(img_size)
-        fan_in = in_chans * self.patch_size[0] * self.patch_size[1]
-        weight = attr(weight_init, "patch", fan_in, embed_dim)
-        bias_attr = attr(weight_init, "patch_bias", fan_in, embed_dim) if bias else False
-        patch = self.patch_size
-        self.proj = nn.Conv2D(in_chans, embed_dim, patch, stride=patch, weight_attr=weight, bias_attr=bias_attr)
+        self.proj = self.projection(in_chans, self.patch_size, bias, weight_init)
+
+    def projection(self, in_chans: int, patch: tuple[int, int], bias: bool, weight_init: str) -> nn.Conv2D:
+        """The convolution whose kernel and stride are the patch, to `embed_dim` channels."""
+        fan_in = in_chans * patch[0] * patch[1]
+        weight = attr(weight_init, "patch", fan_in, self.embed_dim)
+        bias_attr = attr(weight_init, "patch_bias", fan_in, self.embed_dim) if bias else False
+        return nn.Conv2D(in_chans, self.embed_dim, patch, stride=patch, weight_attr=weight, bias_attr=bias_attr)
 
     def set_image_size(self, img_size: Size) -> None:
         """Expect another image size from now on. Raises ValueError when it does not fit the patch."""

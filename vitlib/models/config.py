@@ -16,8 +16,9 @@ from ..images.checks import check_count, check_name, check_number
 from ..images.record import Record, field_types, sentence
 from ..layers.initialization import SCHEMES
 from ..layers.mlp import ACTIVATIONS
-from ..layers.patch_embed import Size, grid_of, to_pair
+from ..layers.patch_embed import Size, grid_of, is_positive_int, to_pair
 from ..layers.position import RESIZE_METHODS
+from ..layers.resnet_stem import STEM_NORMS, stem_stride
 from .other_libraries import OPTIONS
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -27,6 +28,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "global_pool": ("token", "avg", "map", "none"),
     "drop_path_schedule": ("linear", "constant"),
     "weight_init": tuple(SCHEMES),
+    "stem_norms": tuple(STEM_NORMS),
 }
 _RATES = ("drop_rate", "pos_drop_rate", "patch_drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate")
 _AT_LEAST = {"in_chans": 1, "num_classes": 0, "embed_dim": 1, "depth": 1, "num_heads": 1, "reg_tokens": 0}
@@ -67,6 +69,10 @@ class ViTConfig(Record):
         qkv_bias: Whether the projection to q, k and v has a bias. Default: True.
         qk_norm: Whether q and k are normalised in each head (ViT-22B, arXiv 2302.05442). Default: False.
         patch_bias: Whether the patch projection has a bias (CLIP's has none). Default: True.
+        stem_blocks: Bottlenecks in each stage of a ResNet before the patches, up to 4, whose stride divides patch_size;
+            () for its root alone, None for no ResNet (hybrids of the ViT paper, §3.1). Default: None.
+        stem_norms: Epsilons of the ResNet's norms and standardised weights: "timm" or "google" (vit_jax).
+            Default: 'timm'.
         class_token: Whether a class token stands before the patches. Default: True.
         distillation_token: Whether there is DeiT's distillation token, with a second head. Default: False.
         reg_tokens: Number of register tokens (arXiv 2309.16588), between class token and patches. Default: 0.
@@ -111,6 +117,8 @@ class ViTConfig(Record):
     qkv_bias: bool = True
     qk_norm: bool = False
     patch_bias: bool = True
+    stem_blocks: tuple[int, ...] | None = None
+    stem_norms: str = "timm"
     class_token: bool = True
     distillation_token: bool = False
     reg_tokens: int = 0
@@ -155,6 +163,8 @@ class ViTConfig(Record):
             check_count(name, getattr(self, name), least)
         if self.pre_logits is not None:
             check_count("pre_logits", self.pre_logits, 1)
+        if self.stem_blocks is not None:
+            self._check_stem(self.stem_blocks)
         for name in _RATES:
             check_number(name, getattr(self, name), "[0, 1)")
         for name, known in CHOICES.items():
@@ -183,6 +193,16 @@ class ViTConfig(Record):
             raise ValueError("patch_drop_rate does not go with rotary positions; use patch_drop_rate=0.0")
         if self.pos_embed == "sincos2d" and (self.embed_dim % 4 or self.embed_dim < 8):
             raise ValueError(f"embed_dim={self.embed_dim}: expected a multiple of 4, at least 8, for sincos2d")
+
+    def _check_stem(self, stem_blocks: tuple[int, ...]) -> None:
+        if len(stem_blocks) > 4 or not all(map(is_positive_int, stem_blocks)):
+            raise ValueError(f"stem_blocks={stem_blocks!r}: expected up to 4 numbers of at least 1")
+        stride = stem_stride(stem_blocks)
+        if any(side % stride for side in to_pair(self.patch_size)):
+            raise ValueError(
+                f"stem_blocks={stem_blocks!r}: the stride of {len(stem_blocks)} stages is {stride}, which does not "
+                f"divide patch_size={self.patch_size!r}"
+            )
 
     @property
     def num_prefix_tokens(self) -> int:

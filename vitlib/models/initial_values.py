@@ -11,6 +11,7 @@ import paddle
 
 from ..images.checks import did_you_mean
 from ..layers.initialization import attr, truncated_normal
+from ..layers.resnet_stem import stem_attr
 
 if TYPE_CHECKING:
     from .vision_transformer import VisionTransformer
@@ -27,6 +28,7 @@ _KINDS = {
     r"head(_dist)?\.bias": "head_bias",
 }
 _NORM = r"(norm|norm_pre|fc_norm|attn_pool\.norm|blocks\.\d+\.(norm[12]|attn\.[qk]_norm))\.(weight|bias)"
+_STEM = r"patch_embed\.backbone\..*(norm|conv)[123]?\.(weight|bias)"
 _LAYER_SCALE = r"blocks\.\d+\.ls[12]\.gamma"
 
 
@@ -55,6 +57,8 @@ def _attribute(model: VisionTransformer, name: str, parameters: Mapping[str, pad
     config = model.config
     if found := re.fullmatch(_NORM, name):
         return paddle.ParamAttr(initializer=paddle.nn.initializer.Constant(1.0 if found[3] == "weight" else 0.0))
+    if re.fullmatch(_STEM, name):
+        return stem_attr(name, parameters[name].shape)
     if re.fullmatch(_LAYER_SCALE, name):
         return paddle.ParamAttr(initializer=paddle.nn.initializer.Constant(config.init_values))
     if re.fullmatch(r"(cls|dist|reg)_token", name):

@@ -70,6 +70,11 @@ FAMILIES |= {
     "clip_b": {**FAMILIES["clip"], "activation": "quick_gelu", "num_classes": 512},
     "clip_l": {**FAMILIES["clip"], "activation": "quick_gelu", "num_classes": 768},
     "siglip_tanh": {**FAMILIES["siglip"], "activation": "gelu_tanh"},
+    # ViT paper, §3.1, and AugReg: a ResNet before the tokens, of three stages for patches of 16
+    "r": {"stem_blocks": ()},
+    "r26": {"stem_blocks": (2, 2, 2, 2)},
+    "r50": {"stem_blocks": (3, 4, 6, 3)},
+    "r50_s16": {"stem_blocks": (3, 4, 9)},
 }
 # Share of an image that is kept; without a row, timm's rule: 0.9 at 224, and all of it at larger sizes.
 FAMILY_CROPS: dict[str, float] = {"dinov2": 1.0, "dinov2_reg": 1.0, "siglip": 0.9, "siglip_tanh": 0.9}
@@ -242,38 +247,65 @@ PRESETS: dict[str, Preset] = {
         Weights("fb_in1k", _FB + "deit_base_distilled_patch16_384-d0272ac0.pth", 85.2, paddleclas=True),
     )),
     "deit3_small_patch16_224": Preset("deit3", "small", 16, 224, (
-        Weights("fb_in1k", _FB + "deit_3_small_224_1k.pth", 81.4),
+        Weights("fb_in1k", _FB + "deit_3_small_224_1k.pth", 81.4, paddleclas=True),
         Weights("fb_in22k_ft_in1k", _FB + "deit_3_small_224_21k.pth"),
     )),
     "deit3_small_patch16_384": Preset("deit3", "small", 16, 384, (
-        Weights("fb_in1k", _FB + "deit_3_small_384_1k.pth"),
+        Weights("fb_in1k", _FB + "deit_3_small_384_1k.pth", paddleclas=True),
         Weights("fb_in22k_ft_in1k", _FB + "deit_3_small_384_21k.pth"),
     )),
     "deit3_medium_patch16_224": Preset("deit3", "medium", 16, 224, (
-        Weights("fb_in1k", _FB + "deit_3_medium_224_1k.pth", 83.0),
+        Weights("fb_in1k", _FB + "deit_3_medium_224_1k.pth", 83.0, paddleclas=True),
         Weights("fb_in22k_ft_in1k", _FB + "deit_3_medium_224_21k.pth"),
     )),
     "deit3_base_patch16_224": Preset("deit3", "base", 16, 224, (
-        Weights("fb_in1k", _FB + "deit_3_base_224_1k.pth", 83.8),
+        Weights("fb_in1k", _FB + "deit_3_base_224_1k.pth", 83.8, paddleclas=True),
         Weights("fb_in22k_ft_in1k", _FB + "deit_3_base_224_21k.pth"),
     )),
     "deit3_base_patch16_384": Preset("deit3", "base", 16, 384, (
-        Weights("fb_in1k", _FB + "deit_3_base_384_1k.pth"),
+        Weights("fb_in1k", _FB + "deit_3_base_384_1k.pth", paddleclas=True),
         Weights("fb_in22k_ft_in1k", _FB + "deit_3_base_384_21k.pth"),
     )),
     "deit3_large_patch16_224": Preset("deit3", "large", 16, 224, (
-        Weights("fb_in1k", _FB + "deit_3_large_224_1k.pth", 84.9),
+        Weights("fb_in1k", _FB + "deit_3_large_224_1k.pth", 84.9, paddleclas=True),
         Weights("fb_in22k_ft_in1k", _FB + "deit_3_large_224_21k.pth"),
     )),
     "deit3_large_patch16_384": Preset("deit3", "large", 16, 384, (
-        Weights("fb_in1k", _FB + "deit_3_large_384_1k.pth"),
+        Weights("fb_in1k", _FB + "deit_3_large_384_1k.pth", paddleclas=True),
         Weights("fb_in22k_ft_in1k", _FB + "deit_3_large_384_21k.pth"),
     )),
     "deit3_huge_patch14_224": Preset("deit3", "huge", 14, 224, (
-        Weights("fb_in1k", _FB + "deit_3_huge_224_1k.pth", 85.2),
+        Weights("fb_in1k", _FB + "deit_3_huge_224_1k.pth", 85.2, paddleclas=True),
         Weights("fb_in22k_ft_in1k", _FB + "deit_3_huge_224_21k_v1.pth"),
     )),
     "vit_small_patch8_224": Preset("vit", "small", 8, 224),
+    "vit_tiny_r_s16_p8_224": Preset("r", "tiny", 32, 224, (
+        Weights("augreg_in21k_ft_in1k", _augreg("R_Ti_16-i21k none 0.03 0.0 0.03-224")),
+        Weights("augreg_in21k", _augreg("R_Ti_16-i21k none 0.03 0.0")),
+    )),
+    "vit_tiny_r_s16_p8_384": Preset("r", "tiny", 32, 384, (
+        Weights("augreg_in21k_ft_in1k", _augreg("R_Ti_16-i21k none 0.03 0.0 0.03-384")),
+    )),
+    "vit_small_r26_s32_224": Preset("r26", "small", 32, 224, (
+        Weights("augreg_in21k_ft_in1k", _augreg("R26_S_32-i21k light0 0.03 0.1 0.03-224")),
+        Weights("augreg_in21k", _augreg("R26_S_32-i21k medium2 0.03 0.0")),
+    )),
+    "vit_small_r26_s32_384": Preset("r26", "small", 32, 384, (
+        Weights("augreg_in21k_ft_in1k", _augreg("R26_S_32-i21k medium2 0.03 0.0 0.03-384")),
+    )),
+    "vit_base_r50_s16_224": Preset("r50_s16", "base", 16, 224, (
+        Weights("orig_in21k", ""),
+    )),
+    "vit_base_r50_s16_384": Preset("r50_s16", "base", 16, 384, (
+        Weights("orig_in21k_ft_in1k", _TIMM + "jx_vit_base_resnet50_384-9fd3c705.pth"),
+    )),
+    "vit_large_r50_s32_224": Preset("r50", "large", 32, 224, (
+        Weights("augreg_in21k_ft_in1k", _augreg("R50_L_32-i21k medium1 0.1 0.1 0.01-224")),
+        Weights("augreg_in21k", _augreg("R50_L_32-i21k medium2 0.1 0.0")),
+    )),
+    "vit_large_r50_s32_384": Preset("r50", "large", 32, 384, (
+        Weights("augreg_in21k_ft_in1k", _augreg("R50_L_32-i21k medium2 0.1 0.0 0.01-384")),
+    )),
     "vit_small_patch14_dinov2": Preset("dinov2", "small", 14, 518),
     "vit_base_patch14_dinov2": Preset("dinov2", "base", 14, 518),
     "vit_large_patch14_dinov2": Preset("dinov2", "large", 14, 518),

@@ -15,9 +15,12 @@ from .preset_table import FAMILIES, FAMILY_CROPS, MLPS, PRESETS, SIZES, TAG_CLAS
 
 _PADDLECLAS = "https://paddle-imagenet-models-name.bj.bcebos.com/dygraph/"
 _PADDLECLAS_NAMES = {"vit": "ViT", "deit": "DeiT"}
+# Converted from timm in 2026, under timm's names
+_PADDLECLAS_FROM_TIMM = "https://paddle-model-ecology.bj.bcebos.com/paddlex/official_pretrained_model/"
 # The papers' names: ViT-B/16 and DeiT-B, with ↑384 for the fine-tuned size and ⚗ for the distilled form
 _LETTERS = {"tiny": "ti", "small": "s", "medium": "m", "base": "b", "large": "l", "huge": "h"}
 _STEMS = {"vit": "vit-{}/{}", "deit": "deit-{}", "distilled": "deit-{}⚗", "deit3": "deit-iii-{}"}
+_STEMS |= {"r26": "r26+vit-{}/{}", "r50": "r50+vit-{}/{}", "r50_s16": "r50+vit-{}/{}"}  # hybrids
 
 
 def _paper_names() -> dict[str, str]:
@@ -154,7 +157,9 @@ def published(name: str) -> Published:
     full_name = f"{stem}.{row.tag}"
     locations = [f"hf:{row.hub_id or f'timm/{full_name}'}"] if row.hub else []
     locations += [row.original] if row.original else []
-    if row.paddleclas:
+    if row.paddleclas and preset.family == "deit3":
+        locations.append(f"{_PADDLECLAS_FROM_TIMM}{full_name}.pdparams")
+    elif row.paddleclas:
         family, _, rest = stem.partition("_")
         locations.append(f"{_PADDLECLAS}{_PADDLECLAS_NAMES[family]}_{rest}_pretrained.pdparams")
     config = get_config(full_name)

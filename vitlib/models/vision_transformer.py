@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from ..layers import (
 from ..layers.encoder_block import hidden_width
 from ..layers.initialization import attr, linear
 from ..layers.recompute import recompute
+from ..layers.resnet_stem import hybrid_embed_class
 from ..layers.rotary import rotary_block_class
 from .config import ViTConfig, merged_config
 from .editing import Editable
@@ -61,7 +63,11 @@ class VisionTransformer(Editable, FeatureExtractor, Copyable, nn.Layer):
         self.recompute = False
         init, width = config.weight_init, config.embed_dim
 
-        self.patch_embed = self.patch_embed_class(
+        embed_class = self.patch_embed_class
+        if config.stem_blocks is not None:
+            stem = {"stem_blocks": config.stem_blocks, "stem_norms": config.stem_norms}
+            embed_class = functools.partial(hybrid_embed_class(embed_class), **stem)
+        self.patch_embed = embed_class(
             config.img_size,
             config.patch_size,
             config.in_chans,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from ..models.structure import structure_conflicts
 from .config_files import model_labels
 from .dialects import FACEBOOK, GOOGLE, HUGGINGFACE, PADDLECLAS, TIMM, TORCHVISION, Dialect, huggingface
 from .dialects.dialect import ZEROS
+from .dialects.google import GOOGLE_HYBRID, GOOGLE_ROOT
 from .dialects.timm import TIMM_DINOV3, TIMM_DINOV3_GATED
 from .layouts import from_vitlib
 from .position_grid import by
@@ -45,7 +47,7 @@ class Format:
 
 FORMATS: dict[str, Format] = {
     # timm reads its defaults with a bare file: eps 1e-6 and exact GELU, as facebook's code
-    "timm": Format("safetensors", TIMM, "timm", FACEBOOK.numerics),
+    "timm": Format("safetensors", TIMM, "timm", {**FACEBOOK.numerics, "stem_norms": "timm"}),
     "huggingface": Format(
         "safetensors",
         HUGGINGFACE,
@@ -56,7 +58,7 @@ FORMATS: dict[str, Format] = {
     "torchvision": Format(
         "safetensors", TORCHVISION, "torchvision's VisionTransformer", TORCHVISION.numerics, ("pre_logits",)
     ),
-    "google": Format("npz", GOOGLE, "Google's .npz", GOOGLE.numerics, ("pre_logits",)),
+    "google": Format("npz", GOOGLE, "Google's .npz", GOOGLE_HYBRID.numerics, ("pre_logits", "stem_blocks")),
     "paddleclas": Format("pdparams", PADDLECLAS, "PaddleClas", FACEBOOK.numerics),
 }
 
@@ -74,6 +76,7 @@ _PLAIN: dict[str, Any] = {
     "qk_norm": False,
     "pre_norm": False,
     "patch_bias": True,
+    "stem_blocks": None,
     "gated_mlp": False,
 }
 
@@ -114,6 +117,8 @@ def export_weights(model: VisionTransformer, format: str, *, quietly: bool = Fal
     if row.container == "pdparams" and _odd_grid(model):
         raise WeightsError(f"PaddleClas's .pdparams cannot express {_odd_grid(model)}", way_out='format="timm" can')
     metadata, dialect = {"format": "pt"} if row.container == "safetensors" else {}, row.dialect
+    if dialect is GOOGLE and model.config.stem_blocks is not None:
+        dialect = GOOGLE_HYBRID if model.config.stem_blocks else GOOGLE_ROOT
     if format == "timm":
         metadata |= _notes(model)
         # timm's class of DINOv3 has names of its own; beside a config of ours, ours are plainer
@@ -209,7 +214,7 @@ def _warn_numerics(model: VisionTransformer, row: Format) -> None:
     """Say where readers compute with the same weights in another way; these files have no place to note it."""
     different = [
         f"{name}={row.numerics[name]!r}, this model with {getattr(model.config, name)!r}"
-        for name in ("norm_eps", "activation")
+        for name in ("norm_eps", "activation", *(("stem_norms",) if model.config.stem_blocks is not None else ()))
         if name in row.numerics and row.numerics[name] != getattr(model.config, name)
     ]
     if different:
@@ -227,9 +232,9 @@ def _renamed(model: VisionTransformer, dialect: Dialect, skip: str = "", registe
         table["reg_token"] = table[register]
     arrays: Arrays = {}
     for name, parameter in model.named_parameters():
-        ours, _, number = _template(name)
+        ours, number = _template(name)
         if ours in table:
-            names = tuple(theirs.replace("{i}", number) for theirs in table[ours])
+            names = tuple(t.replace("{i}", f"{number}").replace("{i+1}", f"{number + 1}") for t in table[ours])
         elif dialect.timm_names:
             names = (name,)
         else:
@@ -246,11 +251,10 @@ def _renamed(model: VisionTransformer, dialect: Dialect, skip: str = "", registe
     return arrays
 
 
-def _template(name: str) -> tuple[str, str, str]:
-    """blocks.3.norm1.weight -> (blocks.{i}.norm1.weight, "blocks", "3")"""
-    part, _, rest = name.partition(".")
-    number, _, tail = rest.partition(".")
-    return (f"blocks.{{i}}.{tail}", part, number) if part == "blocks" and number.isdigit() else (name, part, "")
+def _template(name: str) -> tuple[str, int]:
+    """blocks.3.norm1.weight -> (blocks.{i}.norm1.weight, 3)"""
+    found = re.search(r"(?<![^.])blocks\.(\d+)\.", name)
+    return (f"{name[: found.start(1)]}{{i}}{name[found.end(1) :]}", int(found[1])) if found else (name, 0)
 
 
 def _notes(model: VisionTransformer) -> dict[str, str]:

@@ -9,8 +9,10 @@ from typing import Any
 
 from ..checkpoint.errors import WeightsError
 from ..layers.encoder_block import hidden_width
+from ..layers.resnet_stem import stem_stride
 from ..models.preset_table import MLPS, SIZES
 from .canonical import MAX_BLOCKS, Canonical
+from .match import STEM_ROOTS
 from .position_grid import Grid, config_grid, rows_for_patches_alone, table_grid
 
 # Heads cannot be read off shapes; these published widths, depths and MLP widths have these heads.
@@ -55,8 +57,7 @@ def infer_config(
     size or positions cannot be told and are not given.
     """
     entries = weights.entries
-    kernel = _shape(weights, "patch_embed.proj.weight", 4)
-    width, in_chans, patch = kernel[0], kernel[1], (kernel[2], kernel[3])
+    width, in_chans, patch, stem = _embedding(weights)
     depth = _depth(weights)
     if depth == 0:
         raise WeightsError("holds no encoder block")
@@ -75,6 +76,7 @@ def infer_config(
         "qkv_bias": "blocks.0.attn.qkv.bias" in entries,
         "qk_norm": "blocks.0.attn.q_norm.weight" in entries,
         "patch_bias": "patch_embed.proj.bias" in entries,
+        "stem_blocks": stem,
         "pre_norm": "norm_pre.weight" in entries,
         "class_token": "cls_token" in entries,
         "distillation_token": "dist_token" in entries,
@@ -107,11 +109,25 @@ def infer_config(
     return found
 
 
+def _embedding(weights: Canonical) -> tuple[int, int, tuple[int, int], tuple[int, ...] | None]:
+    """Width of the tokens, channels of the images, patch in pixels, and the bottlenecks in each stage of a ResNet."""
+    width, in_chans, *patch = _shape(weights, "patch_embed.proj.weight", 4)
+    root = next((name for name in STEM_ROOTS if name in weights.entries), None)
+    if root is None or _shape(weights, root, 4)[::2] != (64, 7):  # a patch embedding of one's own
+        return width, in_chans, (patch[0], patch[1]), None
+    found = [re.match(r"patch_embed\.backbone\.stages\.(\d)\.blocks\.(\d{1,3})\.", name) for name in weights.entries]
+    units = {(int(match[1]), int(match[2])) for match in found if match}
+    stem = tuple(sum(stage == other for other, _ in units) for stage in range(len({stage for stage, _ in units})))
+    stride = stem_stride(stem)
+    return width, _shape(weights, root, 4)[1], (patch[0] * stride, patch[1] * stride), stem
+
+
 def check_config(weights: Canonical, options: Mapping[str, Any]) -> None:
     """Raise WeightsError when a config speaks of another model than the tensors beside it; before anything is built,
     since a config may ask for a billion blocks or a table of a terabyte."""
-    width, in_chans, *patch = _shape(weights, "patch_embed.proj.weight", 4)
-    found = {"depth": _depth(weights), "embed_dim": width, "in_chans": in_chans, "patch_size": tuple(patch)}
+    width, in_chans, patch, stem = _embedding(weights)
+    found = {"depth": _depth(weights), "embed_dim": width, "in_chans": in_chans, "patch_size": patch}
+    found["stem_blocks"] = stem
     if "head.weight" in weights.entries:
         found["num_classes"] = _shape(weights, "head.weight", 2)[1]
     if "reg_token" in weights.entries:

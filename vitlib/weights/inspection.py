@@ -1,14 +1,17 @@
-"""Look at a checkpoint and at the model that it would become, without building anything."""
+"""Look at a checkpoint and at the model that it would become, without reading a tensor or allocating the model."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
+import paddle
+
 from ..checkpoint.errors import WeightsError
+from ..models import build_model
 from .canonical import canonical
-from .load import LoadOptions, Opened, source_config
-from .match import fold_blocks
+from .load import LoadOptions, Opened, misfits, source_config
+from .match import fold_blocks, match_weights
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,8 @@ class Inspection:
     dialect: whose names they are; "" when they are of no known codebase.
     options: the model that `from_pretrained` would build, as the fields of `ViTConfig` that differ from the defaults.
     tensors: number of tensors. parameters: number of values in them.
-    left_out: tensors that the model would have no use for. assumed: what neither names, shapes nor a config tell.
+    left_out: tensors that the model has no use for: of other parts of a larger model, and unexpected ones.
+    assumed: what neither names, shapes nor a config tell.
     problem: why it would be refused, "" when it would load.
     """
 
@@ -67,9 +71,15 @@ def inspect_opened(opened: Opened, options: LoadOptions) -> Inspection:
     try:
         weights = canonical(file, options.dialect)
         wrapper = " > ".join(part for part in (file.wrapper, weights.prefix) if part)
-        found |= {"dialect": weights.dialect.name, "wrapper": wrapper, "left_out": weights.unexpected}
+        left_out = (*weights.foreign, *weights.unexpected)
+        found |= {"dialect": weights.dialect.name, "wrapper": wrapper, "left_out": left_out}
         config, opened = source_config(opened, options, {})
         found |= {"options": config.changes(), "assumed": (*opened.assumed, *opened.config.assumed)}
+        with paddle.LazyGuard():
+            match = match_weights(build_model(config), weights, lambda match, entries: None)
+        problems, ways = misfits(match, options.allow)
+        found["left_out"] = (*match.left_out, *match.unexpected)
+        found["problem"] = ". ".join((*problems, *match.needed.values(), *ways))
     except WeightsError as error:
         found["problem"] = f"{error.reason}. {error.way_out}".strip()
     return Inspection(**found)

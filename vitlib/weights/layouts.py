@@ -7,9 +7,11 @@ import re
 import numpy as np
 
 _LINEAR = re.compile(r"(^|\.)(qkv|attn\.proj|fc1|fc2|head|head_dist|pre_logits\.fc|attn_pool\.(q|kv|proj))\.weight$")
+_CONVOLUTION = re.compile(r"^patch_embed\.(proj|backbone\..*conv[123]?)\.weight$")
 _TOKENS = ("cls_token", "reg_token", "pos_embed")
 # Of attention, split by heads: projections from the tokens, and back to them
 _JAX_HEADS = re.compile(r"(attn\.qkv|attn_pool\.(q|kv))\.(weight|bias)$")
+_GROUP_NORM = re.compile(r"^patch_embed\.backbone\..*norm[123]?\.(weight|bias)$")  # [1, 1, 1, C] in older files
 _JAX_MERGE = re.compile(r"(attn|attn_pool)\.proj\.weight$")
 
 
@@ -53,8 +55,10 @@ def shape_in_vitlib(name: str, layout: str, shape: tuple[int, ...]) -> tuple[int
         rank = _jax_rank(name) or len(shape)
         if len(shape) != rank:
             raise ValueError(f"expected rank {rank}")
-        if name == "patch_embed.proj.weight":
+        if _CONVOLUTION.match(name):
             return shape[3], shape[2], shape[0], shape[1]
+        if _GROUP_NORM.match(name) and shape[:-1] == (1, 1, 1):
+            return shape[3:]
         if _JAX_HEADS.search(name):
             return *shape[:-2], shape[-2] * shape[-1]
         if _JAX_MERGE.search(name):
@@ -67,7 +71,7 @@ def shape_in_vitlib(name: str, layout: str, shape: tuple[int, ...]) -> tuple[int
 def _jax_rank(name: str) -> int | None:
     if heads := _JAX_HEADS.search(name):
         return 3 if heads[3] == "weight" else 2
-    return 3 if _JAX_MERGE.search(name) else 4 if name == "patch_embed.proj.weight" else None
+    return 3 if _JAX_MERGE.search(name) else 4 if _CONVOLUTION.match(name) else None
 
 
 def heads_in_shape(name: str, layout: str, shape: tuple[int, ...]) -> int | None:
@@ -76,8 +80,10 @@ def heads_in_shape(name: str, layout: str, shape: tuple[int, ...]) -> int | None
 
 
 def _from_jax(name: str, array: np.ndarray) -> np.ndarray:
-    if name == "patch_embed.proj.weight":
+    if _CONVOLUTION.match(name):
         return array.transpose(3, 2, 0, 1)
+    if _GROUP_NORM.match(name):
+        return array.reshape(-1)
     if _JAX_HEADS.search(name):  # [D, heads, d] or [heads, d]
         return array.reshape(*array.shape[:-2], -1)
     if _JAX_MERGE.search(name):  # [heads, d, D]
@@ -86,7 +92,7 @@ def _from_jax(name: str, array: np.ndarray) -> np.ndarray:
 
 
 def _to_jax(name: str, array: np.ndarray, num_heads: int) -> np.ndarray:
-    if name == "patch_embed.proj.weight":
+    if _CONVOLUTION.match(name):
         return array.transpose(2, 3, 1, 0)
     if _JAX_HEADS.search(name):
         return array.reshape(*array.shape[:-1], num_heads, -1)

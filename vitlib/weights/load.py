@@ -214,16 +214,8 @@ def _check(
     model: VisionTransformer, match: Match, file: Any, allow: Collection[str], conflicts: list[str]
 ) -> dict[str, np.ndarray]:
     """Raise one WeightsError with every problem, before anything is assigned; else the arrays that were changed."""
-    problems = [f"of another architecture: {conflict}" for conflict in conflicts]
-    ways = []
-    for title, names, allowance in (
-        ("missing in the file", match.missing, "missing"),
-        ("unexpected in the file", match.unexpected, "extra"),
-    ):
-        if names and allowance not in allow:
-            problems.append(f"{title}: {', '.join(fold_blocks(names))}")
-            if allowance == "extra" or len(match.entries) > len(match.missing):
-                ways.append(f'allow="{allowance}" permits: {ALLOWANCES[allowance]}')
+    problems, ways = misfits(match, allow)
+    problems = [*(f"of another architecture: {conflict}" for conflict in conflicts), *problems]
     if match.misshapen:
         alike: dict[str, list[str]] = {}
         for name, text in match.misshapen.items():
@@ -253,6 +245,20 @@ def _check(
     text = "\n  ".join(problems)
     reason = f"does not fit this {type(model).__name__}, which is left as it was:\n  {text}"
     raise WeightsError(reason, way_out="Ways out: " + "; ".join(ways) if ways else "")
+
+
+def misfits(match: Match, allow: Collection[str]) -> tuple[list[str], list[str]]:
+    """Names that are on one side alone, in sentences, and the ways out."""
+    problems, ways = [], []
+    for title, names, allowance in (
+        ("missing in the file", match.missing, "missing"),
+        ("unexpected in the file", match.unexpected, "extra"),
+    ):
+        if names and allowance not in allow:
+            problems.append(f"{title}: {', '.join(fold_blocks(names))}")
+            if allowance == "extra" or len(match.entries) > len(match.missing):
+                ways.append(f'allow="{allowance}" permits: {ALLOWANCES[allowance]}')
+    return problems, ways
 
 
 def _unusable_values(model: VisionTransformer, match: Match, file: Any) -> list[str]:

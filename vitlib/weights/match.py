@@ -29,7 +29,9 @@ ALLOWANCES = {
     "architecture": "a config that names another architecture or class does not count, the tensors decide",
 }
 _HEADS = tuple(f"{name}.{kind}" for name in ("head", "head_dist", "pre_logits.fc") for kind in ("weight", "bias"))
-_RESHAPED = ("patch_embed.proj.weight", "pos_embed")  # whose changes end in the model's shape
+STEM_ROOTS = ("patch_embed.backbone.stem.conv.weight", "patch_embed.backbone.conv.weight")  # of a hybrid's ResNet
+_HEAD_OF_LAYERS = re.compile(r"head\.\d+\.")  # as MoCo v3's, a projection in its place
+_RESHAPED = ("patch_embed.proj.weight", *STEM_ROOTS, "pos_embed")  # whose changes end in the model's shape
 _MOST_NAMES = 20
 
 Change = Callable[[np.ndarray], np.ndarray]
@@ -140,6 +142,12 @@ def _fit_heads(match: Match, entries: dict[str, Entry], shapes: Shapes) -> None:
             reasons.append(
                 f"{name.removesuffix('.weight')} has {there.shape[-1]} classes in the file, {here[-1]} in the model"
             )
+    layers = [name for name in entries if _HEAD_OF_LAYERS.match(name) and name not in shapes]
+    if layers:
+        reasons.append(f"the file's head has several layers ({', '.join(fold_blocks(layers))})")
+        match.left_out += layers
+        for name in layers:
+            del entries[name]
     if not reasons:
         return
     match.needed["head"] = "; ".join(reasons)
@@ -159,12 +167,24 @@ def _classes_differ(there: tuple[int, ...], here: tuple[int, ...]) -> bool:
 
 
 def _fit_patches(match: Match, entries: dict[str, Entry], shapes: Shapes) -> None:
-    name = "patch_embed.proj.weight"
-    entry, shape = entries.get(name), shapes.get(name)
+    """Another number of channels, which the first convolution sees, and another patch, that of the last."""
+    last = "patch_embed.proj.weight"
+    first = next((name for name in STEM_ROOTS if name in shapes), last)
+    if any((name in entries) != (name in shapes) for name in STEM_ROOTS):
+        return
+    for name in dict.fromkeys((first, last)):
+        _fit_kernel(match, name, entries.get(name), shapes.get(name), channels=name == first, patch=name == last)
+
+
+def _fit_kernel(
+    match: Match, name: str, entry: Entry | None, shape: tuple[int, ...] | None, *, channels: bool, patch: bool
+) -> None:
     if entry is None or shape is None or len(entry.shape) != 4 or entry.shape == shape or entry.shape[0] != shape[0]:
         return
     _, old_chans, *old_patch = entry.shape
     _, new_chans, *new_patch = shape
+    if (old_chans != new_chans and not channels) or (old_patch != new_patch and not patch):
+        return
     if old_chans != new_chans:
         match.needed["channels"] = f"the file takes images of {old_chans} channels, the model of {new_chans}"
         match.change(name, lambda array: convert_channels(array, new_chans), f"{old_chans} -> {new_chans} channels")

@@ -12,7 +12,7 @@ from ..models import VisionTransformer
 from .canonical import Canonical
 from .dialects import SourceConfig
 
-NUMERICS = ("norm_eps", "activation", "position_resize")
+NUMERICS = ("norm_eps", "activation", "position_resize", "stem_norms")
 _SAME_BLOCKS = ("timm", "paddleclas", "facebook")  # whose names other kinds of blocks share
 
 
@@ -43,6 +43,8 @@ def take_numerics(model: VisionTransformer, numerics: Mapping[str, object]) -> l
             layer._epsilon = changes["norm_eps"]
         if "activation" in changes and isinstance(layer, MLP) and layer.activation is ACTIVATIONS[old.activation]:
             layer.activation = ACTIVATIONS[changes["activation"]]
+    if "stem_norms" in changes:
+        model.patch_embed.set_stem_norms(changes["stem_norms"])
     model.config = old.replace(**changes)
     return [f"{name}: {getattr(old, name)!r} -> {value!r}, as the source computes" for name, value in changes.items()]
 
@@ -76,6 +78,8 @@ def unnamed_numerics(model: VisionTransformer, weights: Canonical, config: Sourc
         return []
     now = model.config
     values = f"norm_eps={now.norm_eps}, activation={now.activation!r}, position_resize={now.position_resize!r}"
+    if now.stem_blocks is not None:
+        values += f", stem_norms={now.stem_norms!r}"
     whose = _whose(weights) if weights.dialect.numerics else "the model's own"
     if not weights.dialect.numerics and (now.norm_eps, now.activation) == (1e-6, "gelu"):
         whose += ", which are timm's"

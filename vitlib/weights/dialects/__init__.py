@@ -14,7 +14,7 @@ from .dialect import Dialect, Rows, SourceConfig
 from .dinov2 import DINO, DINOV2, DINOV2_REGISTERS, HUGGINGFACE_DINOV2, MAE
 from .dinov3 import DINOV3, DINOV3_MASKED, HUGGINGFACE_DINOV3
 from .facebook import FACEBOOK
-from .google import GOOGLE
+from .google import GOOGLE, GOOGLE_HYBRID, GOOGLE_ROOT
 from .huggingface import HUGGINGFACE, HUGGINGFACE_MAE, HUGGINGFACE_V5
 from .mmpretrain import MMPRETRAIN
 from .paddleclas import PADDLECLAS
@@ -28,6 +28,8 @@ __all__ = [
     "DIALECTS",
     "FACEBOOK",
     "GOOGLE",
+    "GOOGLE_HYBRID",
+    "GOOGLE_ROOT",
     "HUGGINGFACE",
     "NAMES",
     "PADDLECLAS",
@@ -57,6 +59,8 @@ DIALECTS: tuple[Dialect, ...] = (
     MMPRETRAIN,
     TORCHVISION,
     TORCHVISION_OLD,
+    GOOGLE_HYBRID,
+    GOOGLE_ROOT,
     GOOGLE,
     BIG_VISION,
     PADDLEVIT,
@@ -80,7 +84,7 @@ DIALECTS: tuple[Dialect, ...] = (
 CODEBASES: dict[str, tuple[str, str, str]] = {
     "timm": (
         "timm, transformers' TimmWrapper, open_clip's towers of timm",
-        "ViT, DeiT, DeiT III, DINO, DINOv2, DINOv3, MAE, CLIP, SigLIP, EVA",
+        "ViT, hybrids, DeiT, DeiT III, DINO, DINOv2, DINOv3, MAE, CLIP, SigLIP, EVA",
         "`.safetensors`, `.pth`, `.bin`, a directory",
     ),
     "huggingface": (
@@ -95,7 +99,7 @@ CODEBASES: dict[str, tuple[str, str, str]] = {
     "mae": ("facebook's MAE", "MAE", "`.pth`"),
     "openai": ("OpenAI's CLIP", "the image tower of the whole model", "`.pt`"),
     "open_clip": ("open_clip", "the image tower of the whole model", "`.pt`, `.bin`, `.safetensors`"),
-    "google": ("Google's vit_jax", "ViT", "`.npz`"),
+    "google": ("Google's vit_jax", "ViT, hybrids", "`.npz`"),
     "big_vision": ("Google's big_vision", "ViT, SigLIP", "`.npz`"),
     "torchvision": ("torchvision", "ViT", "`.pth`"),
     "mmpretrain": ("OpenMMLab's mmpretrain", "ViT, DeiT", "`.pth`"),

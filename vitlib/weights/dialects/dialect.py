@@ -49,9 +49,10 @@ class Dialect:
 
     name: the value of `dialect=`; generations of one codebase share it.
     signature: names that a file of this dialect has, all of them; empty: recognised when asked for alone.
-    rows: (vitlib's name, their name). `{i}` stands for the block; a name that ends in `*` is a module with a weight and
-        a bias. Several names on their side are concatenated, as q, k and v are into qkv; ZEROS stands for a piece that
-        has no tensor. A name that ends in `[:1/3]` or `[1/3:]` is that share of the tensor's first axis.
+    rows: (vitlib's name, their name). `{i}` stands for the block, `{i+1}` on their side for one that is counted from 1.
+        A name that ends in `*` is a module with a weight and a bias. Several names on their side are concatenated,
+        as q, k and v are into qkv; ZEROS stands for a piece that has no tensor. A name that ends in `[:1/3]` or
+        `[1/3:]` is that share of the tensor's first axis.
     timm_names: names without a row are timm's, which are also vitlib's.
     named_signature: names that suffice when the caller asks for this dialect by name.
     formats: file formats that this dialect is recognised in; empty: any.
@@ -109,10 +110,11 @@ class Dialect:
         if name in self._index:
             return self._index[name]
         for number in _NUMBER.finditer(name):
-            template = f"{name[: number.start()]}{{i}}{name[number.end() :]}"
-            if template in self._index:
-                block = str(int(number[0]))
-                return [target._replace(name=target.name.replace("{i}", block)) for target in self._index[template]]
+            for form, first in (("{i}", 0), ("{i+1}", 1)):
+                template, block = f"{name[: number.start()]}{form}{name[number.end() :]}", int(number[0]) - first
+                if template in self._index and block >= 0:
+                    found = self._index[template]
+                    return [target._replace(name=target.name.replace("{i}", str(block))) for target in found]
         return [Target(name, 0, 1)] if self.timm_names and not self.is_foreign(whole) else []
 
     def is_foreign(self, name: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ...images import Preprocess
 from .dialect import Dialect, Rows
 
@@ -59,4 +61,29 @@ GOOGLE = flax_dialect(
     "Transformer/posembed_input/pos_embedding",
     ("opt/target/",),
     Preprocess(resize="squash", crop_fraction=1.0, interpolation="bilinear"),
+)
+
+_RESNET: Rows = (
+    ("patch_embed.backbone.stem.conv.weight", "conv_root/kernel"),
+    ("patch_embed.backbone.stem.norm.*", "gn_root/*"),
+)
+for _stage in range(4):
+    _ours, _theirs = f"patch_embed.backbone.stages.{_stage}.blocks.{{i}}", f"block{_stage + 1}/unit{{i+1}}"
+    _RESNET += (
+        (f"{_ours}.downsample.conv.weight", f"{_theirs}/conv_proj/kernel"),
+        (f"{_ours}.downsample.norm.*", f"{_theirs}/gn_proj/*"),
+        *((f"{_ours}.conv{n}.weight", f"{_theirs}/conv{n}/kernel") for n in (1, 2, 3)),
+        *((f"{_ours}.norm{n}.*", f"{_theirs}/gn{n}/*") for n in (1, 2, 3)),
+    )
+# vit_jax `models_resnet.py`: a ResNet before the patches, or its root alone
+GOOGLE_HYBRID = replace(
+    GOOGLE,
+    signature=(*GOOGLE.signature, "block1/unit1/conv1/kernel"),
+    rows=(*GOOGLE.rows, *_RESNET),
+    numerics={**GOOGLE.numerics, "stem_norms": "google"},
+)
+GOOGLE_ROOT = replace(
+    GOOGLE_HYBRID,
+    signature=(*GOOGLE.signature, "conv_root/kernel"),
+    rows=(*GOOGLE.rows, *((ours.replace("backbone.stem.", "backbone."), theirs) for ours, theirs in _RESNET[:2])),
 )

@@ -14,6 +14,8 @@ from importlib.resources import files
 from typing import Any
 
 from ...images import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from ...layers.patch_embed import to_pair
+from ...layers.resnet_stem import stem_stride
 from ...models import ViTConfig
 from .dialect import ZEROS, Dialect, Rows, SourceConfig, class_labels
 
@@ -94,7 +96,11 @@ def read_config(values: Mapping[str, Any]) -> SourceConfig:
         )
         return SourceConfig("timm", labels=labels, refusal=refusal)
     options = {key: value for key, value in plain[name].items() if key != "parameters"}
-    options |= _arguments(values.get("model_args") or {})
+    arguments = _arguments(values.get("model_args") or {})
+    if "stem_blocks" in options and "patch_size" in arguments:  # timm's is in features of the ResNet
+        stride = stem_stride(tuple(options["stem_blocks"]))
+        arguments["patch_size"] = tuple(stride * side for side in to_pair(arguments["patch_size"], "patch_size"))
+    options |= arguments
     if isinstance(values.get("global_pool"), str):
         options["global_pool"] = values["global_pool"] or "none"
     if values.get("num_classes") is not None:
