@@ -1,6 +1,7 @@
 """What finetune.py and train_deit.py share: their common options, what these make, and how a run ends."""
 
 import argparse
+import math
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,12 @@ def add_common_options(parser, *, lr_help, warmup_epochs, **defaults):
 
     add = parser.add_argument_group("the augmentation").add_argument
     add("--scale", type=number("(0, 1]"), default=0.08, help="smallest part of an image that a crop keeps")
+    add(
+        "--squash",
+        type=whole(1),
+        metavar="SIZE",
+        help="squash whole images to this square first, then crop; nothing is cut off (default: crops of the image)",
+    )
     add("--no-flip", action="store_true", help="no mirroring: for letters, digits and other images that it changes")
     add("--augment", default="rand-m9-mstd0.5-inc1", help="RandAugment in timm's language, 3a, or none")
     add("--color-jitter", type=number("[0, inf)"), help="strength, for --augment 3a or none (default: no jitter)")
@@ -129,10 +136,26 @@ def start(arguments):
     return data, run
 
 
+def squashed(arguments, preprocess):
+    """The `Preprocess` of evaluation, with whole images squashed to the square of --squash before the centre crop."""
+    if arguments.squash is None:
+        return preprocess
+    height, width = (preprocess.size,) * 2 if isinstance(preprocess.size, int) else preprocess.size
+    if arguments.squash < max(height, width):
+        raise ValueError(
+            f"--squash {arguments.squash}: expected at least the size of the model's images, {preprocess.size}"
+        )
+    fraction = max(height, width) / arguments.squash
+    if int(max(height, width) / fraction) < arguments.squash:  # rounded
+        fraction = math.nextafter(fraction, 0)
+    return preprocess.replace(resize="squash", crop_fraction=fraction)
+
+
 def prepare(arguments, data, preprocess):
     """Tell `data` what its images go through. The loss smooths the labels, not Mixup."""
     transform = TrainTransform.from_preprocess(
         preprocess,
+        squash=arguments.squash,
         scale=(arguments.scale, 1.0),
         hflip=0.0 if arguments.no_flip else 0.5,
         auto_augment=None if arguments.augment == "none" else arguments.augment,
