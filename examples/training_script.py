@@ -14,7 +14,7 @@ from vitlib.images.checks import check_count, check_number
 from vitlib.training import Checkpoints, ExponentialMovingAverage, ImageData, Run, TrainingStep, warmup_cosine
 
 # These may be others when a run is resumed
-MAY_CHANGE = {"data", "output", "workers", "threads", "save_every", "test", "teacher_cache"}
+MAY_CHANGE = {"data", "output", "workers", "threads", "cache", "save_every", "test", "teacher_cache"}
 
 
 def number(interval):
@@ -99,6 +99,13 @@ def add_common_options(parser, *, lr_help, warmup_epochs, **defaults):
 
     add = parser.add_argument_group("the machine").add_argument
     add("--workers", type=whole(0), default=0, help="processes that read images; 0: none but this one")
+    add(
+        "--cache",
+        type=number("[0, inf)"),
+        default=0.0,
+        metavar="MB",
+        help="memory for decoded images, of each part of the data; with --workers it is filled before they start",
+    )
     add("--threads", type=whole(1), help="of the CPU (default: all cores)")
     add("--amp", choices=["bfloat16", "float16"], help="mixed precision, on a GPU (default: float32)")
     add("--recompute", action="store_true", help="less memory, a third more time")
@@ -126,6 +133,7 @@ def start(arguments):
         num_workers=arguments.workers,
         on_unreadable="raise" if arguments.strict else "skip",
         extensions=arguments.extensions,
+        cache=int(arguments.cache * 1e6),
         validation_share=arguments.validation_share,
     )
     for note in data.notes:

@@ -146,6 +146,18 @@ class TrainTransform(Record):
             return result
         return result.resize((width, height), INTERPOLATIONS.get(self.interpolation, Image.Resampling.BICUBIC))
 
+    def to_cache(self, image: ImageSource) -> Image.Image:
+        """One image -> its form for an `ImageFolder(cache=...)`: squashed; without `squash`, shrunk to twice the size
+        of the model's input where it is larger. Calling with it gives the same as with the whole image where it was
+        squashed, and nearly the same where it was shrunk."""
+        result = self.first(image)
+        height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
+        factor = max(2 * height / result.height, 2 * width / result.width)
+        if self.squash is not None or factor >= 1:
+            return result
+        shape = (max(1, round(result.width * factor)), max(1, round(result.height * factor)))
+        return result.resize(shape, Image.Resampling.BICUBIC)
+
     @cached_property
     def _crop(self) -> RandomResizedCrop | SimpleRandomCrop:
         if self.crop == "simple":
