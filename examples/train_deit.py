@@ -87,7 +87,7 @@ def build_model(arguments, num_classes):
         model = build(num_classes=num_classes, **arguments.set)
     except TypeError as error:
         raise ValueError(f"--set does not fit {arguments.model}: {error}") from error
-    if colon:
+    if not isinstance(model, vitlib.VisionTransformer):
         preprocess = vitlib.Preprocess(arguments.size, mean=IMAGENET_MEAN, std=IMAGENET_STD)
         return model, script.squashed(arguments, preprocess.with_channels(1 if arguments.grey else 3))
     if arguments.squash:
