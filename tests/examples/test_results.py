@@ -1,5 +1,6 @@
 """Every table of examples/results/README.md comes out of the result files beside it."""
 
+import csv
 import json
 import re
 
@@ -20,7 +21,7 @@ def tables(text):
 def test_tables_are_what_compare_runs_prints(folder):
     error, written = call("compare_runs.py", folder)
     assert error is None, written
-    section = re.search(rf"^## .*`{folder.name}/`.*?(?=^## |\Z)", TEXT, re.MULTILINE | re.DOTALL)
+    section = re.search(rf"^## [^\n]*`{folder.name}/`.*?(?=^## |\Z)", TEXT, re.MULTILINE | re.DOTALL)
     assert section, f"README.md has no section on `{folder.name}/`"
     assert tables(written) == tables(section[0])
 
@@ -34,10 +35,8 @@ def test_no_table_is_of_anything_else():
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_every_run_has_its_accuracy_over_epochs(folder):
+def test_a_run_is_its_best_epoch(folder):
     for path in folder.glob("*.json"):
-        rows = (folder / f"{path.stem}.csv").read_text().splitlines()
-        best = json.loads(path.read_text())
-        columns = rows[0].split(",")
-        found = float(rows[best["epoch"]].split(",")[columns.index("validation_accuracy")])
-        assert found == pytest.approx(best["validation"]["model"], abs=0.01)
+        with open(path.with_suffix(".csv"), newline="") as file:
+            accuracies = [float(row["validation_accuracy"]) for row in csv.DictReader(file)]
+        assert json.loads(path.read_text())["validation"]["model"] == pytest.approx(max(accuracies), abs=1e-3)

@@ -3,7 +3,7 @@
     python tests/training/benchmark_share.py [--rounds 5] [--batch 64] FOLDER
 
 FOLDER holds CLASS/*.jpg. Processor time of this process with one thread: for a batch of the pipeline, decoded anew and
-from the cache, with the recipe of the tables and with RandAugment; and for a step (forward, hard distillation, backward,
+from the cache, with the recipe of the tables and with RandAugment; and for a step (forward, loss, backward,
 AdamW). They alternate, and medians are printed.
 """
 
