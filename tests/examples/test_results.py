@@ -35,8 +35,10 @@ def test_no_table_is_of_anything_else():
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_a_run_is_its_best_epoch(folder):
+def test_the_result_of_a_run_is_that_of_an_epoch_in_its_log(folder):
     for path in folder.glob("*.json"):
         with open(path.with_suffix(".csv"), newline="") as file:
             accuracies = [float(row["validation_accuracy"]) for row in csv.DictReader(file)]
-        assert json.loads(path.read_text())["validation"]["model"] == pytest.approx(max(accuracies), abs=1e-3)
+        result = json.loads(path.read_text())
+        epoch = result.get("epoch", len(accuracies))  # the best, or the last in earlier files
+        assert result["validation"]["model"] == pytest.approx(accuracies[epoch - 1], abs=1e-3)
