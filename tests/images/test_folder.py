@@ -413,3 +413,14 @@ def test_unreadable_images_are_told_with_a_cache_too(broken):
     dataset.fill_cache()
     assert dataset[1, 0].image is None
     assert "1.png" in dataset[1, 0].reason
+
+
+def test_workers_find_the_cache_filled_in_every_epoch(folder):
+    dataset = ImageFolder(folder, TrainTransform(4, squash=5), cache=10**6)
+    for _ in range(2):
+        order = EpochSampler(len(dataset), 2, drop_last=False)
+        batches = [images.shape[0] for images, *_ in load_batches(dataset, order, num_workers=1)]
+        assert batches == [2, 2]
+        for path, _ in dataset.samples:
+            if os.path.exists(path):
+                os.unlink(path)
