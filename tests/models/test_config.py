@@ -42,6 +42,7 @@ BAD = {
     "patch_bias": FLAGS,
     "stem_blocks": [(1, 0), (1, -1), (1.5,), ("3",), (True,), (1,) * 5, (1, 1, 1, 1), 3, "3", True],
     "stem_norms": NAMES,
+    "conv_stem": [(0,), (6, 8), (6.5, 8, 8, 8), (True, 8, 8, 8), 6, "6", None],
     "class_token": FLAGS,
     "distillation_token": FLAGS,
     "reg_tokens": [-1, 1.5, NAN, "3", None, True],
@@ -70,7 +71,7 @@ BAD = {
 # one value other than the default for each option, all of them together a working model
 OTHER = {
     "img_size": (30, 44),
-    "patch_size": (8, 4),
+    "patch_size": 8,
     "in_chans": 5,
     "num_classes": 9,
     "embed_dim": 32,
@@ -85,6 +86,7 @@ OTHER = {
     "patch_bias": False,
     "stem_blocks": (),
     "stem_norms": "google",
+    "conv_stem": (6, 8, 10),
     "class_token": False,
     "distillation_token": False,
     "reg_tokens": 2,
@@ -243,13 +245,20 @@ def test_replace_changes_a_copy_alone():
         config.depth = 4
 
 
-def test_every_option_survives_json():
-    config = ViTConfig(**OTHER)
+@pytest.mark.parametrize("stem", ["stem_blocks", "conv_stem"])
+def test_every_option_survives_json(stem):
+    options = {name: value for name, value in OTHER.items() if name == stem or "stem" not in name}
+    config = ViTConfig(**options)
     again = ViTConfig.from_dict(json.loads(json.dumps(config.to_dict())))
     assert again == config
-    for name, value in OTHER.items():
+    for name, value in options.items():
         assert getattr(again, name) == value
     assert set(config.to_dict()) == set(FIELDS)
+
+
+def test_there_is_one_kind_of_stem():
+    with pytest.raises(ValueError, match=r"stem_blocks=\(\) and conv_stem=\(6, 8, 10\): expected one kind of stem"):
+        ViTConfig(patch_size=8, stem_blocks=(), conv_stem=(6, 8, 10))
 
 
 def test_numbers_from_numpy_become_plain_ones():
@@ -281,9 +290,10 @@ def test_a_config_that_is_no_dict_is_refused(values):
 
 
 def test_equal_configs_have_equal_hashes_and_survive_pickle():
-    config = ViTConfig(**OTHER)
-    assert config == ViTConfig(**OTHER)
-    assert hash(config) == hash(ViTConfig(**OTHER))
+    options = {**OTHER, "conv_stem": ()}
+    config = ViTConfig(**options)
+    assert config == ViTConfig(**options)
+    assert hash(config) == hash(ViTConfig(**options))
     assert pickle.loads(pickle.dumps(config)) == config
 
 

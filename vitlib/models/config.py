@@ -14,6 +14,7 @@ import numpy as np
 from ..images import Preprocess
 from ..images.checks import check_count, check_name, check_number
 from ..images.record import Record, field_types, sentence
+from ..layers.conv_stem import check_stem
 from ..layers.initialization import SCHEMES
 from ..layers.mlp import ACTIVATIONS
 from ..layers.patch_embed import Size, grid_of, is_positive_int, to_pair
@@ -73,6 +74,8 @@ class ViTConfig(Record):
             () for its root alone, None for no ResNet (hybrids of the ViT paper, §3.1). Default: None.
         stem_norms: Epsilons of the ResNet's norms and standardised weights: "timm" or "google" (vit_jax).
             Default: 'timm'.
+        conv_stem: Channels of the 3 x 3 convolutions of stride 2 that make the patches: three for patches of 8 x 8
+            (arXiv 2106.14881); () for a plain projection. Default: ().
         class_token: Whether a class token stands before the patches. Default: True.
         distillation_token: Whether there is DeiT's distillation token, with a second head. Default: False.
         reg_tokens: Number of register tokens (arXiv 2309.16588), between class token and patches. Default: 0.
@@ -119,6 +122,7 @@ class ViTConfig(Record):
     patch_bias: bool = True
     stem_blocks: tuple[int, ...] | None = None
     stem_norms: str = "timm"
+    conv_stem: tuple[int, ...] = ()
     class_token: bool = True
     distillation_token: bool = False
     reg_tokens: int = 0
@@ -159,6 +163,13 @@ class ViTConfig(Record):
             value, pair = getattr(self, name), to_pair(getattr(self, name), name)
             object.__setattr__(self, name, pair if isinstance(value, tuple) else pair[0])
         grid_of(to_pair(self.img_size), to_pair(self.patch_size), self.dynamic_img_pad)
+        if self.conv_stem:
+            check_stem(self.conv_stem, to_pair(self.patch_size))
+            if self.stem_blocks is not None:
+                raise ValueError(
+                    f"stem_blocks={self.stem_blocks!r} and conv_stem={self.conv_stem!r}: expected one kind of stem, "
+                    "stem_blocks=None or conv_stem=()"
+                )
         for name, least in _AT_LEAST.items():
             check_count(name, getattr(self, name), least)
         if self.pre_logits is not None:

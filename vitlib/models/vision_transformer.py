@@ -19,6 +19,7 @@ from ..layers import (
     resample_positions,
     sincos_positions,
 )
+from ..layers.conv_stem import conv_stem_class
 from ..layers.encoder_block import hidden_width
 from ..layers.initialization import attr, linear
 from ..layers.recompute import recompute
@@ -67,6 +68,8 @@ class VisionTransformer(Editable, FeatureExtractor, Copyable, nn.Layer):
         if config.stem_blocks is not None:
             stem = {"stem_blocks": config.stem_blocks, "stem_norms": config.stem_norms}
             embed_class = functools.partial(hybrid_embed_class(embed_class), **stem)
+        elif config.conv_stem:
+            embed_class = functools.partial(conv_stem_class(embed_class), conv_stem=config.conv_stem)
         self.patch_embed = embed_class(
             config.img_size,
             config.patch_size,

@@ -77,6 +77,7 @@ _PLAIN: dict[str, Any] = {
     "pre_norm": False,
     "patch_bias": True,
     "stem_blocks": None,
+    "conv_stem": (),
     "gated_mlp": False,
 }
 

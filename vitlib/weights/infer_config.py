@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..checkpoint.errors import WeightsError
 from ..layers.encoder_block import hidden_width
@@ -57,7 +57,7 @@ def infer_config(
     size or positions cannot be told and are not given.
     """
     entries = weights.entries
-    width, in_chans, patch, stem = _embedding(weights)
+    width, in_chans, patch, stem_blocks, conv_stem = _embedding(weights)
     depth = _depth(weights)
     if depth == 0:
         raise WeightsError("holds no encoder block")
@@ -76,7 +76,8 @@ def infer_config(
         "qkv_bias": "blocks.0.attn.qkv.bias" in entries,
         "qk_norm": "blocks.0.attn.q_norm.weight" in entries,
         "patch_bias": "patch_embed.proj.bias" in entries,
-        "stem_blocks": stem,
+        "stem_blocks": stem_blocks,
+        "conv_stem": conv_stem,
         "pre_norm": "norm_pre.weight" in entries,
         "class_token": "cls_token" in entries,
         "distillation_token": "dist_token" in entries,
@@ -109,25 +110,42 @@ def infer_config(
     return found
 
 
-def _embedding(weights: Canonical) -> tuple[int, int, tuple[int, int], tuple[int, ...] | None]:
-    """Width of the tokens, channels of the images, patch in pixels, and the bottlenecks in each stage of a ResNet."""
+class _Embedding(NamedTuple):
+    """Width of the tokens, channels of the images, patch in pixels, and what stands before the patches: the bottlenecks
+    in each stage of a ResNet, or the channels of convolutions."""
+
+    embed_dim: int
+    in_chans: int
+    patch_size: tuple[int, int]
+    stem_blocks: tuple[int, ...] | None = None
+    conv_stem: tuple[int, ...] = ()
+
+
+def _embedding(weights: Canonical) -> _Embedding:
     width, in_chans, *patch = _shape(weights, "patch_embed.proj.weight", 4)
+    conv_stem: list[int] = []
+    while (name := f"patch_embed.stem.{len(conv_stem)}.conv.weight") in weights.entries:
+        out_chans, seen = _shape(weights, name, 4)[:2]
+        in_chans = in_chans if conv_stem else seen  # of the first
+        conv_stem.append(out_chans)
+    if conv_stem:
+        return _Embedding(width, in_chans, (2 ** len(conv_stem),) * 2, conv_stem=tuple(conv_stem))
     root = next((name for name in STEM_ROOTS if name in weights.entries), None)
     if root is None or _shape(weights, root, 4)[::2] != (64, 7):  # a patch embedding of one's own
-        return width, in_chans, (patch[0], patch[1]), None
+        return _Embedding(width, in_chans, (patch[0], patch[1]))
     found = [re.match(r"patch_embed\.backbone\.stages\.(\d)\.blocks\.(\d{1,3})\.", name) for name in weights.entries]
     units = {(int(match[1]), int(match[2])) for match in found if match}
     stem = tuple(sum(stage == other for other, _ in units) for stage in range(len({stage for stage, _ in units})))
     stride = stem_stride(stem)
-    return width, _shape(weights, root, 4)[1], (patch[0] * stride, patch[1] * stride), stem
+    patch_size = (patch[0] * stride, patch[1] * stride)
+    return _Embedding(width, _shape(weights, root, 4)[1], patch_size, stem_blocks=stem)
 
 
 def check_config(weights: Canonical, options: Mapping[str, Any]) -> None:
     """Raise WeightsError when a config speaks of another model than the tensors beside it; before anything is built,
     since a config may ask for a billion blocks or a table of a terabyte."""
-    width, in_chans, patch, stem = _embedding(weights)
-    found = {"depth": _depth(weights), "embed_dim": width, "in_chans": in_chans, "patch_size": patch}
-    found["stem_blocks"] = stem
+    embedding = _embedding(weights)
+    found = {"depth": _depth(weights), **embedding._asdict()}
     if "head.weight" in weights.entries:
         found["num_classes"] = _shape(weights, "head.weight", 2)[1]
     if "reg_token" in weights.entries:
@@ -143,7 +161,7 @@ def check_config(weights: Canonical, options: Mapping[str, Any]) -> None:
             raise WeightsError(f"has a config beside it that says {name}={value}, more than any model has")
     hidden = _shape(weights, "blocks.0.mlp.fc2.weight", 2)[0]
     ratio = options.get("mlp_ratio")
-    if ratio is not None and not (isinstance(ratio, (int, float)) and abs(ratio * width - hidden) < 1):
+    if ratio is not None and not (isinstance(ratio, (int, float)) and abs(ratio * embedding.embed_dim - hidden) < 1):
         raise WeightsError(
             f"has an MLP of {hidden}, and a config beside it that says {str(ratio)[:80]} times the width"
         )

@@ -30,8 +30,9 @@ ALLOWANCES = {
 }
 _HEADS = tuple(f"{name}.{kind}" for name in ("head", "head_dist", "pre_logits.fc") for kind in ("weight", "bias"))
 STEM_ROOTS = ("patch_embed.backbone.stem.conv.weight", "patch_embed.backbone.conv.weight")  # of a hybrid's ResNet
+_FIRST_CONVOLUTIONS = (*STEM_ROOTS, "patch_embed.stem.0.conv.weight")  # before the patches
 _HEAD_OF_LAYERS = re.compile(r"head\.\d+\.")  # as MoCo v3's, a projection in its place
-_RESHAPED = ("patch_embed.proj.weight", *STEM_ROOTS, "pos_embed")  # whose changes end in the model's shape
+_RESHAPED = ("patch_embed.proj.weight", *_FIRST_CONVOLUTIONS, "pos_embed")  # whose changes end in the model's shape
 _MOST_NAMES = 20
 
 Change = Callable[[np.ndarray], np.ndarray]
@@ -169,8 +170,8 @@ def _classes_differ(there: tuple[int, ...], here: tuple[int, ...]) -> bool:
 def _fit_patches(match: Match, entries: dict[str, Entry], shapes: Shapes) -> None:
     """Another number of channels, which the first convolution sees, and another patch, that of the last."""
     last = "patch_embed.proj.weight"
-    first = next((name for name in STEM_ROOTS if name in shapes), last)
-    if any((name in entries) != (name in shapes) for name in STEM_ROOTS):
+    first = next((name for name in _FIRST_CONVOLUTIONS if name in shapes), last)
+    if any((name in entries) != (name in shapes) for name in _FIRST_CONVOLUTIONS):
         return
     for name in dict.fromkeys((first, last)):
         _fit_kernel(match, name, entries.get(name), shapes.get(name), channels=name == first, patch=name == last)
