@@ -1,0 +1,5 @@
+"""`python -m vitlib`: the command line."""
+
+from .cli import run
+
+run()
