@@ -54,7 +54,7 @@ def attention_rollout(
     return paddle.concat(
         [
             _rollout(model, batch, fuse, discard_ratio)
-            for batch in _batches(as_tensor(model, images), default_batch_size(model))
+            for batch in batches(as_tensor(model, images), default_batch_size(model))
         ]
     )
 
@@ -74,7 +74,7 @@ def _rollout(
     with evaluation_mode(model), paddle.no_grad(), intercepted(model, record):
         model.forward_features(batch)
     check_called(model, called)
-    return paddle.matmul(_output_row(model, steps.matrix.shape[-1]), steps.matrix).squeeze(1)
+    return paddle.matmul(output_row(model, steps.matrix.shape[-1]), steps.matrix).squeeze(1)
 
 
 def relevance(model: VisionTransformer, images: Any, class_index: Any = None) -> paddle.Tensor:
@@ -113,7 +113,7 @@ def relevance(model: VisionTransformer, images: Any, class_index: Any = None) ->
     classes = _classes(class_index, tensor.shape[0], config.num_classes)
     maps, start = [], 0
     # a gradient keeps the activations of every layer, so the batches are smaller than for prediction
-    for batch in _batches(tensor, max(1, default_batch_size(model) // 16)):
+    for batch in batches(tensor, max(1, default_batch_size(model) // 16)):
         chosen = None if classes is None else classes[start : start + batch.shape[0]]
         maps.append(_relevance(model, batch, chosen))
         start += batch.shape[0]
@@ -153,7 +153,7 @@ def _relevance(model: VisionTransformer, batch: paddle.Tensor, classes: np.ndarr
                 matrix = paddle.clip(gradient * weights, min=0).mean(axis=1)
                 steps.multiply(index, matrix + paddle.eye(matrix.shape[-1]))
             evidence = steps.matrix - paddle.eye(steps.matrix.shape[-1])
-            row = paddle.matmul(_output_row(model, evidence.shape[-1]), evidence).squeeze(1)
+            row = paddle.matmul(output_row(model, evidence.shape[-1]), evidence).squeeze(1)
     return row[:, model.num_prefix_tokens :].reshape([batch.shape[0], *model.patch_embed.grid_for(batch)])
 
 
@@ -179,12 +179,12 @@ class _Product:
         self.matrix = matrix if self.matrix is None else paddle.matmul(matrix, self.matrix)
 
 
-def _batches(tensor: paddle.Tensor, size: int) -> Iterator[paddle.Tensor]:
+def batches(tensor: paddle.Tensor, size: int) -> Iterator[paddle.Tensor]:
     for start in range(0, max(1, tensor.shape[0]), size):
         yield tensor[start : start + size]
 
 
-def _output_row(model: VisionTransformer, tokens: int) -> paddle.Tensor:
+def output_row(model: VisionTransformer, tokens: int) -> paddle.Tensor:
     """Weights [1, N] with which the output reads the tokens after the last block."""
     prefix = model.num_prefix_tokens
     chosen = {
