@@ -98,6 +98,8 @@ def train(arguments):
         model.freeze()
     elif arguments.freeze_blocks is not None:
         model.freeze(arguments.freeze_blocks)
+    if arguments.squash:
+        model.preprocess = script.squashed(arguments, model.preprocess)
     script.prepare(arguments, data, model.preprocess)
 
     loss = SoftTargetCrossEntropy(arguments.label_smoothing)

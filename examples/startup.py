@@ -24,8 +24,9 @@ def catch_signals(handler):
 
 
 catch_signals(end_at_once)
-# Of Paddle, at each start; of matplotlib, at its first
+# Of Paddle, at each start and at each network with a batch norm; of matplotlib, at its first start
 warnings.filterwarnings("ignore", "No ccache found")
+warnings.filterwarnings("ignore", "When training, we now always track global mean and variance")
 logging.getLogger("matplotlib.font_manager").addFilter(lambda record: "font cache" not in record.getMessage())
 # One line for each of the others
 warnings.formatwarning = lambda message, category, *_: f"{category.__name__}: {message}\n"

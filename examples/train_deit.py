@@ -1,6 +1,6 @@
 """Train a Vision Transformer from scratch on a folder of images, with or without a teacher (DeiT, arXiv 2012.12877).
 
-    python train_deit.py DATA --output runs/teacher --model paddle:resnet18 --mixup 0 --cutmix 0
+    python train_deit.py DATA --output runs/teacher --model small_resnet.py:small_resnet --size 64 --mixup 0 --cutmix 0
     python train_deit.py DATA --output runs/student --model deit_tiny_distilled_patch16_224 --teacher runs/teacher
 
 DATA holds train/CLASS/*.jpg, validation/CLASS/*.jpg (or val/) and test/ for --test; without a folder for validation, or
@@ -17,6 +17,7 @@ import startup  # isort: skip
 
 import argparse
 import functools
+import importlib.util
 import json
 from pathlib import Path
 
@@ -31,7 +32,11 @@ from vitlib.training import DistillationLoss, RememberedTeacher, Teacher, fit, l
 
 def parse_arguments():
     parser, add = script.make_parser(__doc__)
-    add("--model", default="deit_tiny_patch16_224", help="a preset, or paddle:NAME of paddle.vision.models")
+    add(
+        "--model",
+        default="deit_tiny_patch16_224",
+        help="a preset; paddle:NAME of paddle.vision.models; or FILE.py:NAME, a function of your own(num_classes=...)",
+    )
     add(
         "--set",
         nargs="*",
@@ -39,8 +44,8 @@ def parse_arguments():
         metavar="OPTION=VALUE",
         help="options of the model: img_size=64 depth=6 ...",
     )
-    add("--size", type=script.whole(1), default=224, help="image size of a paddle: model")
-    add("--grey", action="store_true", help="one channel for a paddle: model, such as paddle:LeNet")
+    add("--size", type=script.whole(1), default=224, help="image size of a model that is no preset")
+    add("--grey", action="store_true", help="one channel for a model that is no preset, such as paddle:LeNet")
     add = parser.add_argument_group("the teacher").add_argument
     add("--teacher", metavar="RUN", type=Path, help="--output of the run that trained it (default: none)")
     add(
@@ -62,27 +67,45 @@ def parse_arguments():
         parser, lr_help="as it is used: the paper's 5e-4 is for 512 images a step", warmup_epochs=5, lr=5e-4
     )
     arguments = parser.parse_args()
-    if not arguments.model.startswith("paddle:") and (arguments.size != parser.get_default("size") or arguments.grey):
-        parser.error("--size and --grey are for a paddle: model; for a preset use --set img_size=64 in_chans=1")
+    if ":" not in arguments.model and (arguments.size != parser.get_default("size") or arguments.grey):
+        parser.error("--size and --grey are for other models; for a preset use --set img_size=64 in_chans=1")
     return arguments
 
 
 def build_model(arguments, num_classes):
-    """A preset, or a network of paddle.vision.models -> (model, its Preprocess)."""
-    name = arguments.model.removeprefix("paddle:")
-    if name == arguments.model:
+    """A preset, or another network -> (model, its Preprocess)."""
+    source, colon, name = arguments.model.rpartition(":")
+    if not colon:
         check_preset("--model", name)
         build = functools.partial(vitlib.create_model, name)
-    elif not callable(build := getattr(paddle.vision.models, name, None)):
-        raise ValueError(f"paddle.vision.models has no network {name!r}; resnet18 is one of them")
+    elif source == "paddle":
+        if not callable(build := getattr(paddle.vision.models, name, None)):
+            raise ValueError(f"paddle.vision.models has no network {name!r}; resnet18 is one of them")
+    else:
+        build = own_network(source, name)
     try:
         model = build(num_classes=num_classes, **arguments.set)
     except TypeError as error:
         raise ValueError(f"--set does not fit {arguments.model}: {error}") from error
-    if name == arguments.model:
-        return model, model.preprocess
-    preprocess = vitlib.Preprocess(arguments.size, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    return model, preprocess.with_channels(1 if arguments.grey else 3)
+    if colon:
+        preprocess = vitlib.Preprocess(arguments.size, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+        return model, script.squashed(arguments, preprocess.with_channels(1 if arguments.grey else 3))
+    if arguments.squash:
+        model.preprocess = script.squashed(arguments, model.preprocess)
+    return model, model.preprocess
+
+
+def own_network(source, name):
+    """The function `name` of a Python file, here or beside this script."""
+    path = next((path for path in (Path(source), Path(__file__).parent / source) if path.is_file()), None)
+    if path is None or path.suffix != ".py":
+        raise ValueError(f"--model {source}:{name}: expected FILE.py:NAME, with the file here or beside the script")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not callable(build := getattr(module, name, None)):
+        raise ValueError(f"--model {source}:{name}: {path} has no function {name!r}")
+    return build
 
 
 def parse_settings(pairs):

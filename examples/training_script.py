@@ -1,6 +1,7 @@
 """What finetune.py and train_deit.py share: their common options, what these make, and how a run ends."""
 
 import argparse
+import math
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from vitlib.images.checks import check_count, check_number
 from vitlib.training import Checkpoints, ExponentialMovingAverage, ImageData, Run, TrainingStep, warmup_cosine
 
 # These may be others when a run is resumed
-MAY_CHANGE = {"data", "output", "workers", "threads", "save_every", "test", "teacher_cache"}
+MAY_CHANGE = {"data", "output", "workers", "threads", "cache", "save_every", "test", "teacher_cache"}
 
 
 def number(interval):
@@ -81,6 +82,12 @@ def add_common_options(parser, *, lr_help, warmup_epochs, **defaults):
 
     add = parser.add_argument_group("the augmentation").add_argument
     add("--scale", type=number("(0, 1]"), default=0.08, help="smallest part of an image that a crop keeps")
+    add(
+        "--squash",
+        type=whole(1),
+        metavar="SIZE",
+        help="squash whole images to this square first, then crop; nothing is cut off (default: crops of the image)",
+    )
     add("--no-flip", action="store_true", help="no mirroring: for letters, digits and other images that it changes")
     add("--augment", default="rand-m9-mstd0.5-inc1", help="RandAugment in timm's language, 3a, or none")
     add("--color-jitter", type=number("[0, inf)"), help="strength, for --augment 3a or none (default: no jitter)")
@@ -92,6 +99,13 @@ def add_common_options(parser, *, lr_help, warmup_epochs, **defaults):
 
     add = parser.add_argument_group("the machine").add_argument
     add("--workers", type=whole(0), default=0, help="processes that read images; 0: none but this one")
+    add(
+        "--cache",
+        type=number("[0, inf)"),
+        default=0.0,
+        metavar="MB",
+        help="memory for decoded images, of each part of the data; with --workers it is filled before they start",
+    )
     add("--threads", type=whole(1), help="of the CPU (default: all cores)")
     add("--amp", choices=["bfloat16", "float16"], help="mixed precision, on a GPU (default: float32)")
     add("--recompute", action="store_true", help="less memory, a third more time")
@@ -119,6 +133,7 @@ def start(arguments):
         num_workers=arguments.workers,
         on_unreadable="raise" if arguments.strict else "skip",
         extensions=arguments.extensions,
+        cache=int(arguments.cache * 1e6),
         validation_share=arguments.validation_share,
     )
     for note in data.notes:
@@ -129,10 +144,26 @@ def start(arguments):
     return data, run
 
 
+def squashed(arguments, preprocess):
+    """The `Preprocess` of evaluation, with whole images squashed to the square of --squash before the centre crop."""
+    if arguments.squash is None:
+        return preprocess
+    height, width = (preprocess.size,) * 2 if isinstance(preprocess.size, int) else preprocess.size
+    if arguments.squash < max(height, width):
+        raise ValueError(
+            f"--squash {arguments.squash}: expected at least the size of the model's images, {preprocess.size}"
+        )
+    fraction = max(height, width) / arguments.squash
+    if int(max(height, width) / fraction) < arguments.squash:  # rounded
+        fraction = math.nextafter(fraction, 0)
+    return preprocess.replace(resize="squash", crop_fraction=fraction)
+
+
 def prepare(arguments, data, preprocess):
     """Tell `data` what its images go through. The loss smooths the labels, not Mixup."""
     transform = TrainTransform.from_preprocess(
         preprocess,
+        squash=arguments.squash,
         scale=(arguments.scale, 1.0),
         hflip=0.0 if arguments.no_flip else 0.5,
         auto_augment=None if arguments.augment == "none" else arguments.augment,

@@ -166,6 +166,8 @@ def _per_token(
     if hasattr(layer, "macs"):
         return None, int(layer.macs(count)), 0
     if isinstance(layer, _NORMS):
+        if isinstance(layer, _BatchNormBase):  # over a map of another size than the tokens'
+            return None, 0, 0
         return _normalised(name, layer, model), 0, 0
     if layer is getattr(model.patch_embed, "proj", None) and isinstance(layer, nn.Conv2D):
         return _patch_projection(layer, model, count)

@@ -7,6 +7,7 @@ import operator
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from .class_folders import IMAGE_ENDINGS, check_extensions, class_name, find_cla
 from .decode import decode
 from .errors import ImageError
 from .generator import as_generator
+from .image_cache import ImageCache
 from .preprocess import Preprocess
 
 
@@ -46,6 +48,10 @@ class ImageFolder:
             subfolders, sorted. Names are compared in Unicode's composed form (NFC).
         extensions: endings of the files to take, in upper or lower case; default: `IMAGE_ENDINGS`. Other files are
             passed over and listed in `.ignored`, with a UserWarning where some of them look like images.
+        cache: bytes of memory for decoded images, from which later epochs take them; 0 for none. They are kept as
+            `transform.to_cache(image)` gives them, where the transform has that method (as `TrainTransform`), else
+            whole; with `preprocess` cropped, for the same results as without. An image takes height · width · 3 bytes
+            (1 for grey). Those for which there is no room are decoded each time.
         allow_empty: accept classes without images, and with `classes` those without a subfolder; they keep their label.
 
     Attributes: `classes`, a list of names; `samples`, a list of (path, label), sorted by class and path; `labels`,
@@ -70,6 +76,7 @@ class ImageFolder:
         on_unreadable: str = "skip",
         classes: Sequence[str] | None = None,
         extensions: Sequence[str] = IMAGE_ENDINGS,
+        cache: int = 0,
         allow_empty: bool = False,
     ) -> None:
         if transform is not None and preprocess is not None:
@@ -82,6 +89,7 @@ class ImageFolder:
         self.transform = transform
         self.preprocess = preprocess
         self.seed = check_count("seed", seed)
+        self.cache = ImageCache(cache)
         self.on_unreadable = check_name("on_unreadable", on_unreadable, ("skip", "raise"))
         endings = check_extensions(extensions)
         folders = find_class_folders(self.root, endings)
@@ -117,18 +125,33 @@ class ImageFolder:
         index %= len(self)
         path, label = self.samples[index]
         try:
-            image = decode(path, "L" if self.preprocess is not None and self.preprocess.in_chans == 1 else "RGB")
+            image = self.cache.image(index, (self.transform, self.preprocess), lambda: self._decoded(path))
         except (ImageError, FileNotFoundError) as error:
             reason = str(error) if isinstance(error, ImageError) else f"{path!r}: the file has disappeared"
             if self.on_unreadable == "raise":
                 raise ImageError(reason) from error
             return Sample(None, label, index, reason)
         if self.preprocess is not None:
-            return Sample(self.preprocess.array(image), label, index)
+            return Sample(self.preprocess.normalized(image), label, index)
         if self.transform is not None:
             rng = as_generator(None) if draw is None else np.random.default_rng([self.seed, operator.index(draw)])
             return Sample(self.transform(image, rng), label, index)
         return Sample(image, label, index)
+
+    def _decoded(self, path: str) -> Image.Image:
+        """What the cache keeps of a file."""
+        if self.preprocess is not None:
+            return self.preprocess.crop(path)
+        to_cache = getattr(self.transform, "to_cache", None)
+        return decode(path) if to_cache is None or not self.cache.limit else to_cache(path)
+
+    def fill_cache(self) -> None:
+        """Decode every image that the cache has room for. Images that cannot be read are left out."""
+        for index, (path, _) in enumerate(self.samples):
+            if self.cache.num_bytes >= self.cache.limit:
+                return
+            with suppress(ImageError, FileNotFoundError):
+                self.cache.image(index, (self.transform, self.preprocess), lambda path=path: self._decoded(path))
 
     def split(self, share: float, seed: int = 0) -> tuple[ImageFolder, ImageFolder]:
         """(the rest, a share of the images of each class), drawn by the seed; both know all classes.
@@ -150,6 +173,7 @@ class ImageFolder:
         part = copy.copy(self)
         part.samples = [sample for sample, wanted in zip(self.samples, chosen, strict=True) if wanted]
         part.labels = self.labels[chosen]
+        part.cache = ImageCache(self.cache.limit)
         return part
 
 

@@ -79,6 +79,7 @@ def _load(dataset: ImageFolder, sampler: Iterable[list[Any]], num_workers: int) 
     import paddle  # here, so that reading folders does without it
 
     if num_workers:
+        dataset.fill_cache()  # once, in memory that the workers share; each would fill its own in every epoch
         # A worker forks, and where it happens to collect what is left of an earlier loader, whose threads it does not
         # have, it waits for them for ever (Paddle 3.0)
         gc.collect()

@@ -114,6 +114,10 @@ class Preprocess(Record):
         cropped = self._cropped(image)[0]
         return cropped.copy() if cropped is image else cropped  # so that nobody draws on the caller's image
 
+    def normalized(self, cropped: Image.Image) -> np.ndarray:
+        """What `crop` gives -> [C, H, W] float32, as `array` of the whole image."""
+        return self._normalize([cropped])
+
     def with_channels(self, in_chans: int) -> Preprocess:
         """A copy for models of another number of channels: 1 takes the means of mean and std, more repeat them in turn,
         as first-layer weights are converted."""

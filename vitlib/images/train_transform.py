@@ -19,6 +19,7 @@ from .preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from .rand_augment import RandAugment, ThreeAugment
 from .random_crop import RandomResizedCrop, SimpleRandomCrop
 from .record import Record, check_mean_and_std, check_numbers, check_size
+from .resize import INTERPOLATIONS
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class TrainTransform(Record):
 
     Args:
         size: Size of the model's input, an int or (height, width). Default: 224.
+        squash: Size, an int or (height, width), that the whole image is resized to before the crop, without keeping its
+            aspect ratio; None for the crop of the image itself. Default: None.
         crop: "resized" is RandomResizedCrop; "simple" is SimpleRandomCrop (DeiT III). Default: 'resized'.
         scale: Area of the resized crop, (lowest, highest) part of the image. Default: (0.08, 1.0).
         ratio: Width / height of the resized crop, (lowest, highest). Default: (3 / 4, 4 / 3).
@@ -65,6 +68,7 @@ class TrainTransform(Record):
     """
 
     size: int | tuple[int, int] = 224
+    squash: int | tuple[int, int] | None = None
     crop: str = "resized"
     scale: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
@@ -80,7 +84,8 @@ class TrainTransform(Record):
     erasing_count: int = 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "size", check_size(self.size))
+        for name in ("size", "squash"):
+            object.__setattr__(self, name, check_size(getattr(self, name)))
         for name in ("mean", "std"):
             object.__setattr__(self, name, check_numbers(name, getattr(self, name)))
         check_mean_and_std(self.mean, self.std)
@@ -122,7 +127,7 @@ class TrainTransform(Record):
     def augment(self, image: ImageSource, rng: np.random.Generator | int | None = None) -> Image.Image:
         """One image -> the same before normalising and erasing, mode L or RGB; for looking at. Raises as calling."""
         rng = as_generator(rng)
-        result = self._crop(decode(image, "L" if len(self.mean) == 1 else "RGB", share=True), rng)
+        result = self._crop(self.first(image), rng)
         if self.hflip and rng.random() < self.hflip:
             result = result.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if self.vflip and rng.random() < self.vflip:
@@ -130,6 +135,28 @@ class TrainTransform(Record):
         if self._augment:
             result = self._augment(result, rng)
         return self._jitter(result, rng) if self._jitter else result
+
+    def first(self, image: ImageSource) -> Image.Image:
+        """One image -> the same decoded and squashed, mode L or RGB: all of `augment` that nothing random changes."""
+        result = decode(image, "L" if len(self.mean) == 1 else "RGB", share=True)
+        if self.squash is None:
+            return result
+        height, width = (self.squash, self.squash) if isinstance(self.squash, int) else self.squash
+        if (result.height, result.width) == (height, width):
+            return result
+        return result.resize((width, height), INTERPOLATIONS.get(self.interpolation, Image.Resampling.BICUBIC))
+
+    def to_cache(self, image: ImageSource) -> Image.Image:
+        """One image -> its form for an `ImageFolder(cache=...)`: squashed; without `squash`, shrunk to twice the size
+        of the model's input where it is larger. Calling with it gives the same as with the whole image where it was
+        squashed, and nearly the same where it was shrunk."""
+        result = self.first(image)
+        height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
+        factor = max(2 * height / result.height, 2 * width / result.width)
+        if self.squash is not None or factor >= 1:
+            return result
+        shape = (max(1, round(result.width * factor)), max(1, round(result.height * factor)))
+        return result.resize(shape, Image.Resampling.BICUBIC)
 
     @cached_property
     def _crop(self) -> RandomResizedCrop | SimpleRandomCrop:

@@ -2,6 +2,7 @@
 
 from .attention import MultiHeadAttention
 from .attention_pool import AttentionPool
+from .conv_stem import ConvStem
 from .encoder_block import DropPath, EncoderBlock, LayerScale
 from .gated_mlp import GatedMLP
 from .linear import Linear
@@ -14,6 +15,7 @@ from .rotary import RotaryAttention, RotaryBlock, RotaryPositions
 __all__ = [
     "MLP",
     "AttentionPool",
+    "ConvStem",
     "DropPath",
     "EncoderBlock",
     "GatedMLP",

@@ -34,6 +34,8 @@ RULES: dict[str, Callable[[int, int], I.Initializer]] = {
     "xavier": lambda fan_in, fan_out: I.XavierUniform(fan_in=fan_in, fan_out=fan_out),
     # for the fused weight [D, 3·D], as if q, k and v were made one by one
     "xavier_qkv": lambda fan_in, fan_out: I.XavierUniform(fan_in=fan_in, fan_out=fan_out // 3),
+    # variance 2/fan_in, as the ReLU after it halves it (arXiv 1502.01852)
+    "he_normal": lambda fan_in, fan_out: I.Normal(0.0, math.sqrt(2 / fan_in)),
     # PyTorch's default for the weight and bias of a convolution
     "torch_conv": lambda fan_in, fan_out: I.Uniform(-1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in)),
     # a sigmoid head starts at the prior of its classes: -6.9 for 1,000 of them, -10.0 for 21,843
@@ -47,6 +49,7 @@ _TIMM = {
     "mlp_bias": "zeros",
     "patch": "torch_conv",
     "patch_bias": "torch_conv",
+    "stem": "he_normal",
     "cls_token": "tiny_normal",
     "dist_token": "truncated_normal",
     "reg_token": "tiny_normal",

@@ -14,6 +14,7 @@ import numpy as np
 from ..images import Preprocess
 from ..images.checks import check_count, check_name, check_number
 from ..images.record import Record, field_types, sentence
+from ..layers.conv_stem import check_stem
 from ..layers.initialization import SCHEMES
 from ..layers.mlp import ACTIVATIONS
 from ..layers.patch_embed import Size, grid_of, to_pair
@@ -67,6 +68,8 @@ class ViTConfig(Record):
         qkv_bias: Whether the projection to q, k and v has a bias. Default: True.
         qk_norm: Whether q and k are normalised in each head (ViT-22B, arXiv 2302.05442). Default: False.
         patch_bias: Whether the patch projection has a bias (CLIP's has none). Default: True.
+        conv_stem: Channels of the 3 x 3 convolutions of stride 2 that make the patches: three for patches of 8 x 8
+            (arXiv 2106.14881); () for a plain projection. Default: ().
         class_token: Whether a class token stands before the patches. Default: True.
         distillation_token: Whether there is DeiT's distillation token, with a second head. Default: False.
         reg_tokens: Number of register tokens (arXiv 2309.16588), between class token and patches. Default: 0.
@@ -111,6 +114,7 @@ class ViTConfig(Record):
     qkv_bias: bool = True
     qk_norm: bool = False
     patch_bias: bool = True
+    conv_stem: tuple[int, ...] = ()
     class_token: bool = True
     distillation_token: bool = False
     reg_tokens: int = 0
@@ -151,6 +155,8 @@ class ViTConfig(Record):
             value, pair = getattr(self, name), to_pair(getattr(self, name), name)
             object.__setattr__(self, name, pair if isinstance(value, tuple) else pair[0])
         grid_of(to_pair(self.img_size), to_pair(self.patch_size), self.dynamic_img_pad)
+        if self.conv_stem:
+            check_stem(self.conv_stem, to_pair(self.patch_size))
         for name, least in _AT_LEAST.items():
             check_count(name, getattr(self, name), least)
         if self.pre_logits is not None:

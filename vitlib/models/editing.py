@@ -128,7 +128,8 @@ class Editable:
     def unfreeze(self) -> None:
         """Train every parameter again (a fixed sin-cos table stays fixed)."""
         for name, parameter in self.named_parameters():
-            parameter.trainable = name != "pos_embed" or self.config.pos_embed == "learned"
+            running = name.endswith(("._mean", "._variance"))  # statistics of a batch norm
+            parameter.trainable = not running and (name != "pos_embed" or self.config.pos_embed == "learned")
 
     def set_recompute(self, enabled: bool = True) -> None:
         """In training, keep only the input of each block and run the block again for its gradient: less memory, the

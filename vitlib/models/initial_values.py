@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _KINDS = {
     r"patch_embed\.proj\.weight": "patch",
     r"patch_embed\.proj\.bias": "patch_bias",
+    r"patch_embed\.stem\.\d+\.conv\.weight": "stem",
     r"blocks\.\d+\.attn\.qkv\.weight": "qkv",
     r"(blocks\.\d+\.(attn\.proj|mlp\.fc[12])|pre_logits\.fc|attn_pool\.(q|kv|proj|mlp\.fc[12]))\.weight": "linear",
     r"(blocks\.\d+\.attn\.(qkv|proj)|pre_logits\.fc|attn_pool\.(q|kv|proj))\.bias": "linear_bias",
@@ -27,6 +28,7 @@ _KINDS = {
     r"head(_dist)?\.bias": "head_bias",
 }
 _NORM = r"(norm|norm_pre|fc_norm|attn_pool\.norm|blocks\.\d+\.(norm[12]|attn\.[qk]_norm))\.(weight|bias)"
+_STEM_NORM = r"patch_embed\.stem\.\d+\.norm\.(weight|bias|_mean|_variance)"
 _LAYER_SCALE = r"blocks\.\d+\.ls[12]\.gamma"
 
 
@@ -55,6 +57,8 @@ def _attribute(model: VisionTransformer, name: str, parameters: Mapping[str, pad
     config = model.config
     if found := re.fullmatch(_NORM, name):
         return paddle.ParamAttr(initializer=paddle.nn.initializer.Constant(1.0 if found[3] == "weight" else 0.0))
+    if found := re.fullmatch(_STEM_NORM, name):
+        return paddle.ParamAttr(initializer=paddle.nn.initializer.Constant(float(found[1] in ("weight", "_variance"))))
     if re.fullmatch(_LAYER_SCALE, name):
         return paddle.ParamAttr(initializer=paddle.nn.initializer.Constant(config.init_values))
     if re.fullmatch(r"(cls|dist|reg)_token", name):
@@ -68,5 +72,5 @@ def _attribute(model: VisionTransformer, name: str, parameters: Mapping[str, pad
             f"that has it, {type(model).__name__}, can draw them"
         )
     shape = parameters[re.sub("bias$", "weight", name)].shape
-    fan_in, fan_out = (math.prod(shape[1:]), shape[0]) if kind.startswith("patch") else shape
+    fan_in, fan_out = (math.prod(shape[1:]), shape[0]) if len(shape) == 4 else shape
     return attr(config.weight_init, kind, fan_in, fan_out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from ..layers import (
     resample_positions,
     sincos_positions,
 )
+from ..layers.conv_stem import conv_stem_class
 from ..layers.encoder_block import hidden_width
 from ..layers.initialization import attr, linear
 from ..layers.recompute import recompute
@@ -61,7 +63,10 @@ class VisionTransformer(Editable, FeatureExtractor, Copyable, nn.Layer):
         self.recompute = False
         init, width = config.weight_init, config.embed_dim
 
-        self.patch_embed = self.patch_embed_class(
+        embed_class = self.patch_embed_class
+        if config.conv_stem:
+            embed_class = functools.partial(conv_stem_class(embed_class), conv_stem=config.conv_stem)
+        self.patch_embed = embed_class(
             config.img_size,
             config.patch_size,
             config.in_chans,

@@ -33,6 +33,7 @@ class ImageData:
         num_workers: processes that read images.
         on_unreadable: "skip" or "raise", see `ImageFolder`.
         extensions: endings of the files to take, see `ImageFolder`.
+        cache: bytes of memory for decoded images, for each part, see `ImageFolder`.
         validation_share: share of the training images of each class, in (0, 1), that is set apart for validation where
             there is no folder for it: always the same images, whatever the seed. None: 0.1, where it is needed.
 
@@ -56,11 +57,12 @@ class ImageData:
         num_workers: int = 0,
         on_unreadable: str = "skip",
         extensions: Sequence[str] = IMAGE_ENDINGS,
+        cache: int = 0,
         validation_share: float | None = None,
     ) -> None:
         root = Path(root)
         self.notes: list[str] = []
-        options = {"on_unreadable": on_unreadable, "extensions": extensions}
+        options = {"on_unreadable": on_unreadable, "extensions": extensions, "cache": cache}
         self.train = ImageFolder(_train_folder(root), seed=seed, **options)
         self.classes = self.train.classes
         if len(self.classes) < 2:

@@ -74,6 +74,7 @@ _PLAIN: dict[str, Any] = {
     "qk_norm": False,
     "pre_norm": False,
     "patch_bias": True,
+    "conv_stem": (),
     "gated_mlp": False,
 }
 

@@ -55,8 +55,7 @@ def infer_config(
     size or positions cannot be told and are not given.
     """
     entries = weights.entries
-    kernel = _shape(weights, "patch_embed.proj.weight", 4)
-    width, in_chans, patch = kernel[0], kernel[1], (kernel[2], kernel[3])
+    width, in_chans, patch, stem = _embedding(weights)
     depth = _depth(weights)
     if depth == 0:
         raise WeightsError("holds no encoder block")
@@ -75,6 +74,7 @@ def infer_config(
         "qkv_bias": "blocks.0.attn.qkv.bias" in entries,
         "qk_norm": "blocks.0.attn.q_norm.weight" in entries,
         "patch_bias": "patch_embed.proj.bias" in entries,
+        "conv_stem": stem,
         "pre_norm": "norm_pre.weight" in entries,
         "class_token": "cls_token" in entries,
         "distillation_token": "dist_token" in entries,
@@ -107,11 +107,24 @@ def infer_config(
     return found
 
 
+def _embedding(weights: Canonical) -> tuple[int, int, tuple[int, int], tuple[int, ...]]:
+    """Width of the tokens, channels of the images, patch, and channels of the convolutions before the projection."""
+    width, in_chans, *patch = _shape(weights, "patch_embed.proj.weight", 4)
+    stem: list[int] = []
+    while (name := f"patch_embed.stem.{len(stem)}.conv.weight") in weights.entries:
+        out_chans, seen = _shape(weights, name, 4)[:2]
+        in_chans = in_chans if stem else seen  # of the first
+        stem.append(out_chans)
+    if stem:
+        patch = [2 ** len(stem)] * 2
+    return width, in_chans, (patch[0], patch[1]), tuple(stem)
+
+
 def check_config(weights: Canonical, options: Mapping[str, Any]) -> None:
     """Raise WeightsError when a config speaks of another model than the tensors beside it; before anything is built,
     since a config may ask for a billion blocks or a table of a terabyte."""
-    width, in_chans, *patch = _shape(weights, "patch_embed.proj.weight", 4)
-    found = {"depth": _depth(weights), "embed_dim": width, "in_chans": in_chans, "patch_size": tuple(patch)}
+    width, in_chans, patch, stem = _embedding(weights)
+    found = {"depth": _depth(weights), "embed_dim": width, "in_chans": in_chans, "patch_size": patch, "conv_stem": stem}
     if "head.weight" in weights.entries:
         found["num_classes"] = _shape(weights, "head.weight", 2)[1]
     if "reg_token" in weights.entries:

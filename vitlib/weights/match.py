@@ -29,7 +29,8 @@ ALLOWANCES = {
     "architecture": "a config that names another architecture or class does not count, the tensors decide",
 }
 _HEADS = tuple(f"{name}.{kind}" for name in ("head", "head_dist", "pre_logits.fc") for kind in ("weight", "bias"))
-_RESHAPED = ("patch_embed.proj.weight", "pos_embed")  # whose changes end in the model's shape
+_FIRST_CONVOLUTIONS = ("patch_embed.proj.weight", "patch_embed.stem.0.conv.weight")
+_RESHAPED = (*_FIRST_CONVOLUTIONS, "pos_embed")  # whose changes end in the model's shape
 _MOST_NAMES = 20
 
 Change = Callable[[np.ndarray], np.ndarray]
@@ -159,7 +160,10 @@ def _classes_differ(there: tuple[int, ...], here: tuple[int, ...]) -> bool:
 
 
 def _fit_patches(match: Match, entries: dict[str, Entry], shapes: Shapes) -> None:
-    name = "patch_embed.proj.weight"
+    plain, stem = _FIRST_CONVOLUTIONS
+    if (stem in entries) != (stem in shapes):
+        return
+    name = stem if stem in shapes else plain
     entry, shape = entries.get(name), shapes.get(name)
     if entry is None or shape is None or len(entry.shape) != 4 or entry.shape == shape or entry.shape[0] != shape[0]:
         return
