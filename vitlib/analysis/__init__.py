@@ -10,6 +10,7 @@ from .linear_probe import LinearProbe, linear_probe
 from .pictures import (
     draw_attention,
     draw_classes,
+    draw_confusion,
     draw_heads,
     draw_page,
     draw_patch_features,
@@ -30,6 +31,7 @@ __all__ = [
     "count",
     "draw_attention",
     "draw_classes",
+    "draw_confusion",
     "draw_heads",
     "draw_page",
     "draw_patch_features",

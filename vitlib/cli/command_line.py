@@ -7,12 +7,19 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ..version import __version__
-from . import bench, catalogue, evaluate, predict, weights
+from . import attention, bench, catalogue, evaluate, predict, weights
 from .errors import UsageError, in_words_of_the_command_line
 from .parsing import Parser
 from .startup import import_paddle, let_go_of_stdout, quiet
 
-COMMANDS = (*catalogue.COMMANDS, *predict.COMMANDS, *evaluate.COMMANDS, *weights.COMMANDS, *bench.COMMANDS)
+COMMANDS = (
+    *catalogue.COMMANDS,
+    *predict.COMMANDS,
+    *attention.COMMANDS,
+    *evaluate.COMMANDS,
+    *weights.COMMANDS,
+    *bench.COMMANDS,
+)
 _TEXT = """\
 Vision Transformers (ViT, DeiT) on PaddlePaddle: look at models, use them, train
 them, ship them.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import UsageError
-from .model_argument import add_engine_options, add_model_options, open_predictor
+from .model_argument import add_engine_options, add_model_options, load_model, open_predictor
 from .parsing import Command, Parser, add_json
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..images import ImageFolder
 
 _SHOWN = 40  # classes in the table on a terminal
+_FEATURE_TESTS = {"knn_10": "kNN, k = 10", "knn_20": "kNN, k = 20", "probe": "linear probe"}
 _PARTS = {"train", "validation", "val", "test"}
 
 
@@ -55,6 +56,7 @@ def evaluate_options(parser: Parser) -> None:
         "vitlib evaluate data/validation --model runs/mine",
         "vitlib evaluate imagenet/val --model vit_small_patch16_224 --batch-size 32",
         "vitlib evaluate data/test --model runs/mine --confusion c.csv c.png --json",
+        "vitlib evaluate data/test --knn data/train --model vit_small_patch14_dinov2",
         usage="FOLDER --model MODEL [OPTIONS]",
     )
     parser.add_argument("folder", metavar="FOLDER", help="folder of images, see above")
@@ -64,6 +66,14 @@ def evaluate_options(parser: Parser) -> None:
         default=[],
         metavar="FILE",
         help="write which classes are taken for which, as a table (.csv) or a picture (.png)",
+    )
+    parser.add_argument(
+        "--knn",
+        metavar="TRAIN",
+        help="judge the features instead of the classes: by the 10 and 20 nearest images of this folder (default: no)",
+    )
+    parser.add_argument(
+        "--probe", metavar="TRAIN", help="the same by a linear classifier, trained on this folder (default: no)"
     )
     add_json(parser, "an object")
     add_model_options(parser)
@@ -77,6 +87,10 @@ def evaluate(arguments: argparse.Namespace) -> int:
         if not path.absolute().parent.is_dir():
             raise UsageError(f"--confusion {path}: there is no folder {path.parent}")
     folder = open_folder(arguments.folder)
+    if arguments.knn or arguments.probe:
+        if arguments.confusion:
+            raise UsageError("--confusion does not go with --knn and --probe")
+        return _evaluate_features(arguments)
     with open_predictor(arguments, "logits") as predictor:
         num_classes = predictor.exported.outputs["logits"].shape[-1]
         indices, how = match_classes(folder.classes, predictor.exported.labels, num_classes)
@@ -88,6 +102,40 @@ def evaluate(arguments: argparse.Namespace) -> int:
     for path in map(Path, arguments.confusion):
         _write_confusion(path, matrix, folder.classes, columns)
     print(json.dumps(result, indent=1, ensure_ascii=False) if arguments.json else _table(result))
+    return int(bool(unreadable))
+
+
+def _evaluate_features(arguments: argparse.Namespace) -> int:
+    """--knn and --probe."""
+    from ..analysis import FolderFeatures, folder_features, knn_accuracy, linear_probe
+    from ..deploy import tune_cpu
+
+    sources = {root: open_folder(root) for root in (arguments.knn, arguments.probe) if root}
+    tune_cpu(arguments.threads)
+    model = load_model(arguments)
+    size = arguments.batch_size
+    trained: dict[str, FolderFeatures] = {root: folder_features(model, root, batch_size=size) for root in sources}
+    result: dict[str, Any] = {}
+    unreadable: list[str] = [reason for train in trained.values() for reason in train.unreadable]
+    for root, train in trained.items():
+        try:
+            test = folder_features(model, arguments.folder, classes=train.classes, batch_size=size)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        unreadable += [reason for reason in test.unreadable if reason not in unreadable]
+        result["images"] = len(test.labels)
+        if root == arguments.knn:
+            result |= {f"knn_{k}": 100 * share for k, share in knn_accuracy(train, test).items()}
+        if root == arguments.probe:
+            result["probe"] = 100 * linear_probe(train).accuracy(test)
+    for reason in unreadable:
+        arguments.say(reason)
+    if arguments.json:
+        print(json.dumps({**result, "unreadable": unreadable}, indent=1))
+    else:
+        print(f"images        {result.pop('images')}")
+        for name, value in result.items():
+            print(f"{_FEATURE_TESTS[name]:<12} {value:6.2f} %")
     return int(bool(unreadable))
 
 
@@ -216,9 +264,9 @@ def _write_confusion(path: Path, matrix: np.ndarray, rows: list[str], columns: l
 
     with write_atomically(path) as file:
         if path.suffix.lower() == ".png":
-            from ..analysis.confusion import confusion_image
+            from ..analysis import draw_confusion
 
-            confusion_image(matrix, rows, columns).save(file, "PNG")
+            draw_confusion(matrix, rows, columns).save(file, "PNG")
             return
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
         table = csv.writer(text, lineterminator="\n")
