@@ -60,7 +60,7 @@ def lines(text):
 @pytest.mark.parametrize("script", ["train_deit.py", "finetune.py", "classify.py"])
 def test_help_shows_groups_an_example_and_the_default_of_each_option(script):
     error, written = call(script, "--help")
-    assert error == 0
+    assert error is None
     assert f"    python {script} " in written
     required = {"train_deit.py": ["--output"], "finetune.py": ["--output", "--weights"], "classify.py": []}[script]
     options = re.findall(r"^  (--\S+)( \S.*?)?(?: {2,}|\n {3,})(\S.*(?:\n {3,}.*)*)", written, re.MULTILINE)

@@ -1,6 +1,41 @@
-"""The `vitlib` command. Its modules import Paddle when a command runs, so that `--help` and mistakes are answered
-at once."""
+"""The `vitlib` command. Its modules import Paddle when a command runs, so that `--help` and mistakes are answered at
+once."""
 
-from .command_line import main, run
+from __future__ import annotations
 
-__all__ = ["main", "run"]
+import os
+import sys
+from collections.abc import Sequence
+
+from .startup import end_at_once
+
+__all__ = ["main", "run", "run_script"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command in this process, as `vitlib COMMAND ...` does, and give its exit code. Nothing is raised.
+
+    arguments: those after "vitlib"; None: of the process.
+    """
+    from .command_line import execute, parser_of_all
+
+    return execute(parser_of_all(), arguments)
+
+
+def run() -> None:
+    """The process `vitlib`, or `python -m vitlib`."""
+    end_at_once("vitlib")
+    from .command_line import execute, parser_of_all
+    from .startup import import_paddle
+
+    sys.exit(execute(parser_of_all(), prepare=import_paddle))
+
+
+def run_script(command: str, text: str) -> None:
+    """The process of a script that is one command, with a text of its own for --help."""
+    name = os.path.basename(sys.argv[0])
+    end_at_once(name)
+    from .command_line import execute, parser_of_one
+    from .startup import import_paddle
+
+    sys.exit(execute(parser_of_one(command, name, text), prepare=import_paddle))

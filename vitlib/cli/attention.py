@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import UsageError
 from .image_arguments import HELP, image_paths
-from .model_argument import DEFAULT_MODEL, add_model_options, load_model
+from .model_argument import DEFAULT_MODEL, add_model_options, load_model, locate
 from .parsing import Command, Parser
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def attention(arguments: argparse.Namespace) -> int:
     if len(paths) > 1 and (method == "heads" or len(arguments.classes or ()) == 2):
         raise UsageError(f"{'two classes' if method != 'heads' else '--method heads'}: expected one image")
     tune_cpu()
-    model = load_model(arguments)
+    model = load_model(arguments, locate(arguments.model, "--model "))
     model.eval()
     readable = [path for path in paths if _is_readable(arguments, model, path)]
     if paths and not readable:

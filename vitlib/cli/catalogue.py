@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from .errors import UsageError
-from .model_argument import check_preset, locate
+from .model_argument import check_preset, image_size, locate
 from .parsing import Command, Parser, add_json, whole
 
 
@@ -132,10 +132,7 @@ def _info_of_model(arguments: argparse.Namespace, kind: str, source: str) -> dic
     from ..models.presets import split_name
     from ..pretrained import inspect, open_source
 
-    size = arguments.size
-    if size is not None and len(size) > 2:
-        raise UsageError("--size: expected one number, or height and width")
-    img_size = None if size is None else size[0] if len(size) == 1 else tuple(size)
+    img_size = image_size(arguments.size)
     found: dict[str, Any] = {"model": source}
     if kind == "preset":
         config, (stem, tag) = get_config(source), split_name(source)

@@ -7,19 +7,13 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ..version import __version__
-from . import attention, bench, catalogue, evaluate, predict, weights
+from . import attention, bench, catalogue, evaluate, finetune, predict, train, weights
 from .errors import UsageError, in_words_of_the_command_line
 from .parsing import Parser
-from .startup import import_paddle, let_go_of_stdout, quiet
+from .startup import let_go_of_stdout, quiet
 
-COMMANDS = (
-    *catalogue.COMMANDS,
-    *predict.COMMANDS,
-    *attention.COMMANDS,
-    *evaluate.COMMANDS,
-    *weights.COMMANDS,
-    *bench.COMMANDS,
-)
+_MODULES = (catalogue, predict, attention, evaluate, train, finetune, weights, bench)
+COMMANDS = tuple(command for module in _MODULES for command in module.COMMANDS)
 _TEXT = """\
 Vision Transformers (ViT, DeiT) on PaddlePaddle: look at models, use them, train
 them, ship them.
@@ -42,23 +36,35 @@ cannot be carried out as it was given. Results go to standard output, all else
 to standard error; progress is shown on terminals alone."""
 
 
-def build_parser() -> Parser:
-    parser = Parser("vitlib", description=_TEXT, epilog=_END)
-    parser.add_argument("--version", action="version", version=f"vitlib {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", required=True)
+def parser_of_all() -> Parser:
+    """Of `vitlib COMMAND ...`."""
+    listed = "\n".join(f"  {command.name:<10} {command.summary}" for command in COMMANDS)
+    parser = Parser("vitlib", usage="vitlib COMMAND ...", description=f"{_TEXT}\n\ncommands:\n{listed}", epilog=_END)
+    parser.add_argument("--version", action="version", version=f"vitlib {__version__}", help="show the version")
+    commands = parser.add_subparsers(
+        dest="command", prog="vitlib", metavar="COMMAND", help=argparse.SUPPRESS, required=True
+    )
     for command in COMMANDS:
-        commands.add_parser(command.name, help=command.summary, command=command)
+        commands.add_parser(command.name, command=command)
     return parser
 
 
-def main(arguments: Sequence[str] | None = None, *, prepare: Callable[[str], None] | None = None) -> int:
-    """Run a command and give its exit code. Nothing is raised.
+def parser_of_one(name: str, prog: str, text: str) -> Parser:
+    """Of a script that is one command, with a text of its own for --help."""
+    (command,) = (command for command in COMMANDS if command.name == name)
+    return Parser(prog, command=command, text=text)
 
-    arguments: after "vitlib"; None: those of the process. prepare: called with "vitlib COMMAND" before it runs.
+
+def execute(
+    parser: Parser, arguments: Sequence[str] | None = None, *, prepare: Callable[[str], None] | None = None
+) -> int:
+    """Run the command of these arguments (None: of the process) and give its exit code. Nothing is raised.
+
+    prepare: called with the name of the program before the command runs.
     """
     try:
         try:
-            return _run(build_parser().parse_args(arguments), prepare)
+            return _run(parser.parse_args(arguments), prepare)
         finally:
             sys.stdout.flush()
     except SystemExit as end:  # of the parser
@@ -75,13 +81,14 @@ def _run(arguments: argparse.Namespace, prepare: Callable[[str], None] | None) -
         return in_words_of_the_command_line(text, parser)
 
     def say(text: str) -> None:
-        print(f"{parser.prog}: {' '.join(spoken(text).split())}", file=sys.stderr)
+        print(f"{parser.prog}: {' '.join(spoken(text).split())}", file=sys.stderr, flush=True)
 
     def note(text: str) -> None:
         if sys.stderr.isatty():
             say(text)
 
     arguments.spoken, arguments.say, arguments.note = spoken, say, note
+    arguments.stopped = lambda: "stopped"
     with quiet(say):
         try:
             if prepare is not None:
@@ -96,10 +103,5 @@ def _run(arguments: argparse.Namespace, prepare: Callable[[str], None] | None) -
             say(str(error) or type(error).__name__)
             return 1
         except KeyboardInterrupt as error:
-            say("stopped")
+            say(arguments.stopped())
             return 128 + getattr(error, "signal", 2)
-
-
-def run() -> None:
-    """The process `vitlib`, or `python -m vitlib`."""
-    sys.exit(main(prepare=import_paddle))

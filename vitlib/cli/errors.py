@@ -22,7 +22,8 @@ _PHRASES = (
     (r"\bvitlib\.export\b", "vitlib export"),
     (r"^\[Errno \d+\] (.*): ('.*')$", r"\2: \1"),
 )
-_RENAMED = {"img_size": "size", "top_k": "top", "class_index": "class", "model_class": ""}
+_QUOTED = r"(?P<quote>['\"])(?P<quoted>[^'\"]*)(?P=quote)"
+_RENAMED = {"img_size": "size", "top_k": "top"}
 
 
 def in_words_of_the_command_line(message: str, parser: argparse.ArgumentParser) -> str:
@@ -36,8 +37,4 @@ def in_words_of_the_command_line(message: str, parser: argparse.ArgumentParser) 
         option = options.get(_RENAMED.get(name, name))
         return match[0] if option is None else f"{option} {value}".rstrip()
 
-    return re.sub(
-        r"(?<![\w-])(?P<name>[a-z][a-z_]+)=(?:(?P<quote>['\"])(?P<quoted>[^'\"]*)(?P=quote)|(?P<value>[\w.-]*))",
-        replaced,
-        message,
-    )
+    return re.sub(rf"(?<![\w-])(?<!--set )(?P<name>[a-z][a-z_]+)=(?:{_QUOTED}|(?P<value>[\w.-]*))", replaced, message)

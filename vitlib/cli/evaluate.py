@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import UsageError
-from .model_argument import add_engine_options, add_model_options, load_model, open_predictor
+from .model_argument import add_engine_options, add_model_options, load_model, locate, open_predictor
 from .parsing import Command, Parser, add_json
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _evaluate_features(arguments: argparse.Namespace) -> int:
 
     sources = {root: open_folder(root) for root in (arguments.knn, arguments.probe) if root}
     tune_cpu(arguments.threads)
-    model = load_model(arguments)
+    model = load_model(arguments, locate(arguments.model, "--model "))
     size = arguments.batch_size
     trained: dict[str, FolderFeatures] = {root: folder_features(model, root, batch_size=size) for root in sources}
     result: dict[str, Any] = {}

@@ -24,8 +24,8 @@ class Located(NamedTuple):
     source: str
 
 
-def locate(text: str) -> Located:
-    """Raises UsageError for what is none of them."""
+def locate(text: str, option: str = "") -> Located:
+    """option: what errors begin with, such as "--model ". Raises UsageError for what is none of them."""
     from ..deploy.exported import MANIFEST
     from ..hub import is_identifier
 
@@ -35,7 +35,8 @@ def locate(text: str) -> Located:
     if path.is_dir() and (path / "run.json").exists():
         if not (path / "model").is_dir():
             raise UsageError(
-                f"the run {text} has no model yet: its first epoch is not done, or it trains another kind of network"
+                f"{option}{text}: this run has no model/; its first epoch is not done, or it trains another kind of "
+                "network"
             )
         return Located("weights", str(path / "model"))
     if path.is_dir() and (path / MANIFEST).is_file():
@@ -43,28 +44,27 @@ def locate(text: str) -> Located:
     if path.suffix in (".onnx", ".xml") and path.exists():
         if not (path.parent / MANIFEST).is_file():
             raise UsageError(
-                f"{text} has no {MANIFEST} beside it, which says what goes in and what comes out; give a model that "
-                '"vitlib export" wrote'
+                f"{option}{text}: there is no {MANIFEST} beside it, which says what goes in and what comes out; give a "
+                'model that "vitlib export" wrote'
             )
         return Located("export", str(path.parent))
     if path.exists():
         return Located("weights", text)
-    return Located("preset", check_preset(text, "there is no such file or folder, and"))
+    return Located("preset", check_preset(text, option, "there is no such file or folder, and"))
 
 
-def check_preset(name: str, reason: str = "there is") -> str:
+def check_preset(name: str, option: str = "", reason: str = "there is") -> str:
     """The name. Raises UsageError, with the nearest names, where no preset is called so."""
     from ..models import get_config, list_models
 
     try:
         get_config(name)
     except ValueError as error:
-        if "." in name and str(error).startswith("the preset"):  # a tag that it does not have
-            raise UsageError(str(error)) from None
-        known = [*list_models(), *list_models(tags=True)]
-        nearest = difflib.get_close_matches(name, known, n=3)
+        if str(error).startswith("the preset"):  # it has no such tag
+            raise UsageError(f"{option}{name}: {error}") from None
+        nearest = difflib.get_close_matches(name, [*list_models(), *list_models(tags=True)], n=3)
         others = f"; the nearest are {', '.join(nearest)}" if nearest else '; "vitlib list" shows them'
-        raise UsageError(f"{name}: {reason} no preset of that name{others}") from None
+        raise UsageError(f"{option}{name}: {reason} no preset of that name{others}") from None
     return name
 
 
@@ -117,52 +117,70 @@ def add_weights_options(add: Any) -> None:
 
 
 def load_model(arguments: argparse.Namespace, located: Located | None = None) -> VisionTransformer:
-    """The model with its weights. What was assumed goes to standard error, and on a terminal where it came from.
-
-    Raises UsageError for an export, and what loading raises.
-    """
-    from ..models.presets import published
-    from ..pretrained import create_model, from_pretrained
-
+    """The model of the options of `add_model_options`; what was assumed about it goes to standard error."""
+    options: dict[str, Any] = {**settings(arguments.set), "allow": arguments.allow}
+    if arguments.part is not None:
+        options["part"] = arguments.part
+    if arguments.source_grid is not None:
+        options["source_grid"] = tuple(arguments.source_grid)
     located = locate(arguments.model) if located is None else located
-    options = _options(arguments)
-    if located.kind == "export":
-        raise UsageError(f"{arguments.model} is an export, without the layers of the model; give what it was made from")
-    try:
-        if located.kind == "preset":
-            if arguments.preset is not None:
-                raise UsageError(f"--preset is for a file of weights, and {arguments.model} is a preset")
-            if not _has_weights(arguments.model):
-                raise UsageError(
-                    f"nobody has published weights for the preset {arguments.model}; give a file of weights, with "
-                    f'--preset {arguments.model} where it does not tell, or another preset ("vitlib list --weights")'
-                )
-            arguments.note(f"{published(arguments.model).name} from {published(arguments.model).locations[0]}")
-            model = create_model(arguments.model, pretrained=True, **options)
-        elif arguments.preset is not None:
-            model = create_model(check_preset(arguments.preset), pretrained=located.source, **options)
-        else:
-            model = from_pretrained(located.source, **options)
-    except TypeError as error:  # an option that does not exist
-        raise UsageError(f"--set: {error}") from None
+    model = open_weights(arguments, located, arguments.preset, arguments.size, options)
     for sentence in model.load_report.assumed:
         arguments.say(f"assumed: {sentence}")
     return model
 
 
-def _options(arguments: argparse.Namespace) -> dict[str, Any]:
-    options = settings(arguments.set)
-    if arguments.size is not None:
-        if len(arguments.size) > 2:
-            raise UsageError("--size: expected one number, or height and width")
-        options["img_size"] = arguments.size[0] if len(arguments.size) == 1 else tuple(arguments.size)
-    if arguments.allow:
-        options["allow"] = arguments.allow
-    if arguments.part is not None:
-        options["part"] = arguments.part
-    if arguments.source_grid is not None:
-        options["source_grid"] = tuple(arguments.source_grid)
-    return options
+def open_weights(
+    arguments: argparse.Namespace,
+    located: Located,
+    preset: str | None,
+    size: list[int] | None,
+    options: dict[str, Any],
+) -> VisionTransformer:
+    """A model with its weights; a terminal is told where published ones come from.
+
+    options: as of `vitlib.from_pretrained`. Raises UsageError for an export, and what loading raises.
+    """
+    from ..models.presets import published
+    from ..pretrained import create_model, from_pretrained
+
+    source = located.source
+    if located.kind == "export":
+        raise UsageError(f"{source} is an export, which has no layers any more; give what it was made from")
+    if size is not None:
+        options["img_size"] = image_size(size)
+    try:
+        if located.kind == "preset":
+            if preset is not None:
+                raise UsageError(f"{source} is a preset's name; leave --preset {preset} out, or give a file")
+            if not _has_weights(source):
+                raise UsageError(
+                    f"nobody has published weights for the preset {source}; give a file of weights, with --preset "
+                    f'{source} where it does not tell, or another preset ("vitlib list --weights")'
+                )
+            arguments.note(f"{published(source).name} from {published(source).locations[0]}")
+            model = create_model(source, pretrained=True, **options)
+        elif preset is not None:
+            model = create_model(check_preset(preset, "--preset "), pretrained=source, **options)
+        else:
+            model = from_pretrained(source, **options)
+    except TypeError as error:  # an option that does not exist
+        raise UsageError(f"--set: {error}") from None
+    except ValueError as error:
+        reason, padding, _ = str(error).partition(", or dynamic_img_pad")
+        if size is None or not padding:
+            raise
+        raise UsageError(f"--size {' '.join(map(str, size))}: {reason}") from error
+    return model
+
+
+def image_size(given: list[int] | None) -> int | tuple[int, int] | None:
+    """The option --size. Raises UsageError for more than two numbers."""
+    if given is None or len(given) == 1:
+        return None if given is None else given[0]
+    if len(given) > 2:
+        raise UsageError("--size: expected one number, or height and width")
+    return given[0], given[1]
 
 
 def _has_weights(name: str) -> bool:
@@ -202,7 +220,7 @@ def open_predictor(arguments: argparse.Namespace, output: str) -> Predictor:
         "threads": arguments.threads,
         "calibration": arguments.calibration,
     }
-    located = locate(arguments.model)
+    located = locate(arguments.model, "--model ")
     if located.kind == "export":
         given = [name for name in ("preset", "size", "allow", "part", "source_grid", "set") if getattr(arguments, name)]
         if given:

@@ -41,14 +41,17 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
 class Parser(argparse.ArgumentParser):
     """An `ArgumentParser` whose errors are one line, and that adds the options of a command when it is asked for."""
 
-    def __init__(self, *args: Any, command: Command | None = None, **options: Any) -> None:
+    def __init__(self, *args: Any, command: Command | None = None, text: str | None = None, **options: Any) -> None:
+        """text: in place of the description and examples that the command has."""
         super().__init__(*args, formatter_class=HelpFormatter, allow_abbrev=False, **options)
-        self._command = command
-        self.examples: list[tuple[str, str]] = []
+        self._command, self._text = command, text
 
     def describe(self, text: str, *examples: str, usage: str) -> None:
         """The texts of --help: what the command does, and examples of it, each a line of the shell."""
         self.usage = f"{self.prog} {usage}"
+        if self._text is not None:
+            self.description = self._text
+            return
         self.description = text
         self.epilog = "examples:\n" + "\n".join(f"  {example}" for example in examples)
 

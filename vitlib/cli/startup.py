@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -11,27 +10,35 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+# Of Paddle, at each start and at each network with a batch norm
+_IDLE_WARNINGS = ("No ccache found", "When training, we now always track global mean and variance")
 
-def import_paddle(prog: str) -> None:
-    """Import Paddle, and end on SIGINT and SIGTERM from then on by KeyboardInterrupt, with the signal's number as
-    `signal`. During the import, which may swallow exceptions, a signal ends the process at once."""
 
-    def end_at_once(number: int, _: Any) -> None:
+def end_at_once(prog: str) -> None:
+    """Have SIGINT and SIGTERM end the process with a line, while imports are running, which may swallow exceptions."""
+
+    def end(number: int, _: Any) -> None:
         os.write(2, f"{prog}: stopped while it was starting\n".encode())
         os._exit(128 + number)
 
-    def interrupt(number: int, _: Any) -> None:
-        error = KeyboardInterrupt()
-        error.signal = number
-        raise error
+    _catch_signals(end)
 
-    catch_signals(end_at_once)
+
+def import_paddle(prog: str) -> None:
+    """Import Paddle. From then on SIGINT and SIGTERM raise KeyboardInterrupt, with their number as its `signal`."""
+    end_at_once(prog)
     import paddle  # noqa: F401
 
-    catch_signals(interrupt)  # Paddle has taken SIGTERM for itself
+    _catch_signals(_interrupt)  # Paddle has taken SIGTERM for itself
 
 
-def catch_signals(handler: Callable[[int, Any], None]) -> None:
+def _interrupt(number: int, _: Any) -> None:
+    error = KeyboardInterrupt()
+    error.signal = number
+    raise error
+
+
+def _catch_signals(handler: Callable[[int, Any], None]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, handler)
 
@@ -39,18 +46,21 @@ def catch_signals(handler: Callable[[int, Any], None]) -> None:
 @contextmanager
 def quiet(say: Callable[[str], None]) -> Iterator[None]:
     """In the block, warnings are a line each, given to `say`, and those that tell a user nothing are left out."""
+    import logging
+
     fonts = logging.getLogger("matplotlib.font_manager")
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "No ccache found")  # of Paddle, at each start
+        for text in _IDLE_WARNINGS:
+            warnings.filterwarnings("ignore", text)
         warnings.showwarning = lambda message, *_: say(str(message))
-        fonts.addFilter(_about_no_cache)  # of matplotlib, at its first
+        fonts.addFilter(_about_no_cache)  # of matplotlib, at its first start
         try:
             yield
         finally:
             fonts.removeFilter(_about_no_cache)
 
 
-def _about_no_cache(record: logging.LogRecord) -> bool:
+def _about_no_cache(record: Any) -> bool:
     return "font cache" not in record.getMessage()
 
 
