@@ -12,7 +12,7 @@ from pathlib import Path
 from .errors import UsageError
 from .image_arguments import add_images, image_paths
 from .model_argument import DEFAULT_MODEL, add_engine_options, add_model_options, open_predictor
-from .parsing import Command, Parser, whole
+from .parsing import Command, Parser, number, whole
 
 
 def predict_options(parser: Parser) -> None:
@@ -28,6 +28,12 @@ def predict_options(parser: Parser) -> None:
     )
     add_images(parser)
     parser.add_argument("--top", type=whole(1), default=5, help="how many classes")
+    parser.add_argument(
+        "--threshold",
+        type=number("[0, 1]"),
+        help="of a model for several labels an image: all labels of at least this probability, in place of --top "
+        "(default: one class an image)",
+    )
     parser.add_argument(
         "--json",
         action="store_true",
@@ -48,11 +54,14 @@ def predict(arguments: argparse.Namespace) -> int:
                 if arguments.json:
                     print(json.dumps({"image": item.source, "error": item.reason}, ensure_ascii=False))
                 continue
-            rows = predictor.classes(item.outputs["logits"], arguments.top)
+            if arguments.threshold is None:
+                rows = predictor.classes(item.outputs["logits"], arguments.top)
+            else:
+                rows = predictor.labels(item.outputs["logits"], arguments.threshold)
             if arguments.json:
-                found = {"image": item.source, "label": rows[0].label, "probability": rows[0].probability}
-                found["predictions"] = [row._asdict() for row in rows]
-                print(json.dumps(found, ensure_ascii=False))
+                best = {"label": rows[0].label, "probability": rows[0].probability} if rows else {}
+                predictions = [row._asdict() for row in rows]
+                print(json.dumps({"image": item.source, **best, "predictions": predictions}, ensure_ascii=False))
             else:
                 print(item.source)
                 for label, probability, _ in rows:

@@ -27,6 +27,7 @@ def end_at_once(prog: str) -> None:
 def import_paddle(prog: str) -> None:
     """Import Paddle. From then on SIGINT and SIGTERM raise KeyboardInterrupt, with their number as its `signal`."""
     end_at_once(prog)
+    os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's libraries remark on themselves; errors remain
     import paddle  # noqa: F401
 
     _catch_signals(_interrupt)  # Paddle has taken SIGTERM for itself

@@ -259,8 +259,17 @@ class Predictor:
     def classes(self, logits: np.ndarray, top_k: int = 5) -> list[Prediction]:
         """The top_k most probable classes of one image's logits [num_classes], the most probable first."""
         weights = np.exp(logits - logits.max())
-        probabilities, labels = weights / weights.sum(), self._opened.exported.labels
-        order = np.argsort(-probabilities, kind="stable")[:top_k]
+        return self._named(weights / weights.sum())[:top_k]
+
+    def labels(self, logits: np.ndarray, threshold: float = 0.5) -> list[Prediction]:
+        """The classes that one image's logits [num_classes] give at least this probability, each by its own sigmoid,
+        as models for several labels an image are trained; the most probable first."""
+        probabilities = 0.5 * (1 + np.tanh(logits.astype(np.float64) / 2))
+        return [row for row in self._named(probabilities) if row.probability >= threshold]
+
+    def _named(self, probabilities: np.ndarray) -> list[Prediction]:
+        labels = self._opened.exported.labels
+        order = np.argsort(-probabilities, kind="stable")
         names = [f"class {index}" if labels is None else labels[index] for index in order]
         return [Prediction(name, float(probabilities[i]), int(i)) for name, i in zip(names, order, strict=True)]
 
