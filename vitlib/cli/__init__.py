@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from .startup import end_at_once
+from .startup import start
 
 __all__ = ["main", "run", "run_script"]
 
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run() -> None:
     """The process `vitlib`, or `python -m vitlib`."""
-    end_at_once("vitlib")
+    start("vitlib")
     from .command_line import execute, parser_of_all
     from .startup import import_paddle
 
@@ -34,7 +34,7 @@ def run() -> None:
 def run_script(command: str, text: str) -> None:
     """The process of a script that is one command, with a text of its own for --help."""
     name = os.path.basename(sys.argv[0])
-    end_at_once(name)
+    start(name)
     from .command_line import execute, parser_of_one
     from .startup import import_paddle
 

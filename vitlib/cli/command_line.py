@@ -64,7 +64,9 @@ def execute(
     """
     try:
         try:
-            return _run(parser.parse_args(arguments), prepare)
+            with quiet(lambda text: print(f"{parser.prog}: {text}", file=sys.stderr)):
+                given = parser.parse_args(arguments)
+            return _run(given, prepare)
         finally:
             sys.stdout.flush()
     except SystemExit as end:  # of the parser
@@ -81,7 +83,9 @@ def _run(arguments: argparse.Namespace, prepare: Callable[[str], None] | None) -
         return in_words_of_the_command_line(text, parser)
 
     def say(text: str) -> None:
-        print(f"{parser.prog}: {' '.join(spoken(text).split())}", file=sys.stderr, flush=True)
+        head, *others = [" ".join(line.split()) for line in spoken(text).splitlines()] or [""]
+        line = f"{head} {'; '.join(others)}".strip() if head.endswith(":") else "; ".join([head, *others])
+        print(f"{parser.prog}: {line}", file=sys.stderr, flush=True)
 
     def note(text: str) -> None:
         if sys.stderr.isatty():

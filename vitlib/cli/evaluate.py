@@ -187,7 +187,7 @@ def _run(arguments: argparse.Namespace, predictor: Any, folder: ImageFolder, ind
     paths = [path for path, _ in folder.samples]
     for item in predictor.items(paths, batch_size=arguments.batch_size, on_unreadable="skip"):
         if item.outputs is None:
-            unreadable.append(item.reason)
+            unreadable.append(arguments.spoken(item.reason))
             arguments.say(item.reason)
             continue
         logits, label = item.outputs["logits"].astype(np.float64), indices[folder.samples[item.index][1]]

@@ -52,7 +52,9 @@ def predict(arguments: argparse.Namespace) -> int:
                 unreadable += 1
                 arguments.say(item.reason)
                 if arguments.json:
-                    print(json.dumps({"image": item.source, "error": item.reason}, ensure_ascii=False))
+                    print(
+                        json.dumps({"image": item.source, "error": arguments.spoken(item.reason)}, ensure_ascii=False)
+                    )
                 continue
             if arguments.threshold is None:
                 rows = predictor.classes(item.outputs["logits"], arguments.top)

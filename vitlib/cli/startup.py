@@ -14,6 +14,16 @@ from typing import Any
 _IDLE_WARNINGS = ("No ccache found", "When training, we now always track global mean and variance")
 
 
+def start(prog: str) -> None:
+    """The first that a process does."""
+    end_at_once(prog)
+    os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's libraries remark on themselves; errors remain
+    # Names of files may be any bytes
+    for stream in (sys.stdin, sys.stdout):
+        if stream is not None:
+            stream.reconfigure(errors="surrogateescape" if os.name == "posix" else "backslashreplace")
+
+
 def end_at_once(prog: str) -> None:
     """Have SIGINT and SIGTERM end the process with a line, while imports are running, which may swallow exceptions."""
 
@@ -27,7 +37,6 @@ def end_at_once(prog: str) -> None:
 def import_paddle(prog: str) -> None:
     """Import Paddle. From then on SIGINT and SIGTERM raise KeyboardInterrupt, with their number as its `signal`."""
     end_at_once(prog)
-    os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's libraries remark on themselves; errors remain
     import paddle  # noqa: F401
 
     _catch_signals(_interrupt)  # Paddle has taken SIGTERM for itself
