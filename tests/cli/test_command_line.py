@@ -57,7 +57,8 @@ def test_help_of_a_command_has_examples_of_it_and_the_default_of_each_option(nam
     assert f"\nexamples:\n  vitlib {name}" in written
     assert max(map(len, written.splitlines())) <= 100
     actions = options_of(name)
-    described = re.findall(r"^  (?:-h, )?(--\S+)( \S.*?)?(?: {2,}|\n {3,})(\S.*(?:\n {3,}.*)*)", written, re.MULTILINE)
+    pattern = r"^  (?:-h, )?(--[\w-]+)(?:, --[\w-]+)?( \S.*?)?(?: {2,}|\n {3,})(\S.*(?:\n {3,}.*)*)"
+    described = re.findall(pattern, written, re.MULTILINE)
     assert len(described) == len(actions)
     for option, value, text in described:
         required = next(action.required for action in actions.values() if option in action.option_strings)

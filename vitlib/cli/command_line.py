@@ -92,7 +92,6 @@ def _run(arguments: argparse.Namespace, prepare: Callable[[str], None] | None) -
             say(text)
 
     arguments.spoken, arguments.say, arguments.note = spoken, say, note
-    arguments.stopped = lambda: "stopped"
     with quiet(say):
         try:
             if prepare is not None:
@@ -107,5 +106,5 @@ def _run(arguments: argparse.Namespace, prepare: Callable[[str], None] | None) -
             say(str(error) or type(error).__name__)
             return 1
         except KeyboardInterrupt as error:
-            say(arguments.stopped())
+            say(arguments.stopped(arguments) if hasattr(arguments, "stopped") else "stopped")
             return 128 + getattr(error, "signal", 2)

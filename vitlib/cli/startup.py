@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -20,7 +21,7 @@ def start(prog: str) -> None:
     os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's libraries remark on themselves; errors remain
     # Names of files may be any bytes
     for stream in (sys.stdin, sys.stdout):
-        if stream is not None:
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="surrogateescape" if os.name == "posix" else "backslashreplace")
 
 
@@ -37,9 +38,22 @@ def end_at_once(prog: str) -> None:
 def import_paddle(prog: str) -> None:
     """Import Paddle. From then on SIGINT and SIGTERM raise KeyboardInterrupt, with their number as its `signal`."""
     end_at_once(prog)
-    import paddle  # noqa: F401
+    with _sigterm_held():  # Paddle takes it for itself meanwhile
+        import paddle  # noqa: F401
 
-    _catch_signals(_interrupt)  # Paddle has taken SIGTERM for itself
+        _catch_signals(_interrupt)
+
+
+@contextmanager
+def _sigterm_held() -> Iterator[None]:
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _interrupt(number: int, _: Any) -> None:

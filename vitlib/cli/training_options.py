@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -106,4 +107,14 @@ def add_common_options(parser: Parser, *, lr_help: str, warmup_epochs: int, **de
         default=300.0,
         help="seconds between checkpoints, beside one after each epoch",
     )
-    parser.set_defaults(**defaults)
+    parser.set_defaults(**defaults, stopped=_stopped)
+
+
+def _stopped(arguments: argparse.Namespace) -> str:
+    """Where the same command goes on, as a sentence."""
+    from ..training import Checkpoints
+
+    steps = Checkpoints(arguments.output / "checkpoints", rank=1).steps()  # other ranks than 0 only read
+    if not steps:
+        return "stopped before the first checkpoint; the same command starts anew"
+    return f"stopped; the same command goes on after {steps[-1]} steps"

@@ -14,7 +14,6 @@ from ..deploy import tune_cpu
 from ..images import Mixup, Preprocess, TrainTransform
 from ..training import (
     BinaryCrossEntropy,
-    Checkpoints,
     Evaluation,
     ExponentialMovingAverage,
     ImageData,
@@ -33,7 +32,6 @@ _MAY_CHANGE = {"data", "output", "workers", "threads", "cache", "save_every", "t
 
 def start(arguments: argparse.Namespace) -> tuple[ImageData, Run]:
     """The images and the run of these options, on one process or as one of several."""
-    arguments.stopped = lambda: _stopped(arguments)
     world_size = paddle.distributed.get_world_size()
     if world_size > 1:
         paddle.distributed.init_parallel_env()
@@ -212,11 +210,3 @@ def tell(text: object) -> None:
     """Print, in the first of several processes alone."""
     if paddle.distributed.get_rank() == 0:
         print(text, flush=True)
-
-
-def _stopped(arguments: argparse.Namespace) -> str:
-    """Where the same command goes on, as a sentence."""
-    steps = Checkpoints(arguments.output / "checkpoints", rank=1).steps()  # other ranks than 0 only read
-    if not steps:
-        return "stopped before the first checkpoint; the same command starts anew"
-    return f"stopped; the same command goes on after {steps[-1]} steps"
