@@ -1,13 +1,14 @@
 """Seeing inside a model: its attention, the evidence for a class, its features, and its costs."""
 
 from .attention import attention_maps
-from .attribution import attention_rollout, relevance
+from .class_relevance import relevance
 from .counting import Count, count
 from .distance import attention_distance
 from .folder_features import FolderFeatures, folder_features
 from .knn import knn_accuracy, knn_scores
 from .linear_probe import LinearProbe, linear_probe
 from .pictures import (
+    METHODS,
     draw_attention,
     draw_classes,
     draw_confusion,
@@ -18,9 +19,11 @@ from .pictures import (
     draw_position_similarity,
     plot_attention_distance,
 )
+from .rollout import attention_rollout
 from .tables import Summary, summary
 
 __all__ = [
+    "METHODS",
     "Count",
     "FolderFeatures",
     "LinearProbe",

@@ -12,7 +12,7 @@ from ..models import VisionTransformer
 from ..models.evaluation import evaluation_mode
 from ..models.predictions import default_batch_size
 from .attention import as_tensor, check_attention, check_called, intercepted
-from .attribution import batches
+from .reading import batches
 
 
 def attention_distance(
@@ -39,7 +39,7 @@ def attention_distance(
     for index in sorted(set(indices)):
         check_attention(model, index)
     tensor = as_tensor(model, images)
-    distances = paddle.to_tensor(_patch_distances(model.patch_embed.grid_for(tensor), model.patch_embed.patch_size))
+    distances = paddle.to_tensor(patch_distances(model.patch_embed.grid_for(tensor), model.patch_embed.patch_size))
     sums: dict[int, paddle.Tensor] = {}
     prefix = model.num_prefix_tokens
 
@@ -61,7 +61,7 @@ def attention_distance(
     return paddle.stack([sums[index] / tensor.shape[0] for index in indices])
 
 
-def _patch_distances(grid: tuple[int, int], patch_size: tuple[int, int]) -> np.ndarray:
+def patch_distances(grid: tuple[int, int], patch_size: tuple[int, int]) -> np.ndarray:
     """Distances between the centres of patches in pixels: [N, N] float32, row by row."""
     centres = np.stack(np.indices(grid), axis=-1).reshape(-1, 2) * np.array(patch_size)
     return np.sqrt(((centres[:, None] - centres[None]) ** 2).sum(-1)).astype("float32")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..images import ImageError, ImageFolder, load_batches
 from ..images.checks import check_count
 from ..models import VisionTransformer
 from ..models.evaluation import evaluation_mode
-from ..models.predictions import default_batch_size
+from ..models.predictions import default_batch_size, with_progress
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ def folder_features(
     classes: Sequence[str] | None = None,
     cache: str | os.PathLike[str] | None = None,
     batch_size: int | None = None,
+    progress: bool | None = None,
 ) -> FolderFeatures:
     """Features of the images under folder/CLASS/, at any depth.
 
@@ -52,15 +53,19 @@ def folder_features(
         cache: a file (.npz) that keeps the features. It is used again while weights, preprocessing, file names, sizes
             and dates are the same, and replaced otherwise.
         batch_size: images that the model gets at once. None: as `predict` chooses.
+        progress: as in `predict`.
 
-    Raises what `ImageFolder` raises, and ImageError where no image could be read.
+    Raises what `ImageFolder` raises, ImageError where no image could be read, and ValueError for a cache that is a file
+    of something else, which is left as it is.
     """
     data = ImageFolder(folder, preprocess=model.preprocess, classes=classes, allow_empty=classes is not None)
     key = None if cache is None else _fingerprint(model, data)
     found = None if cache is None else _read(cache, key)
     if found is None:
         size = default_batch_size(model) if batch_size is None else check_count("batch_size", batch_size, 1)
-        found = _compute(model, data, size)
+        if cache is not None:
+            os.makedirs(os.path.dirname(os.path.abspath(cache)), exist_ok=True)
+        found = _compute(model, data, size, progress)
         if cache is not None:
             features, labels, unreadable = found
             lines = np.frombuffer("\n".join(unreadable).encode(), "uint8")
@@ -72,36 +77,43 @@ def folder_features(
 _Found = tuple[np.ndarray, np.ndarray, tuple[str, ...]]
 
 
-def _compute(model: VisionTransformer, data: ImageFolder, batch_size: int) -> _Found:
+def _compute(model: VisionTransformer, data: ImageFolder, batch_size: int, progress: bool | None) -> _Found:
     parts: list[np.ndarray] = []
     labels: list[np.ndarray] = []
     unreadable: list[str] = []
     keys = [list(range(start, min(start + batch_size, len(data)))) for start in range(0, len(data), batch_size)]
     dtype = model.parameters()[0].dtype
-    with evaluation_mode(model), paddle.no_grad():
+
+    def readable() -> Iterator[paddle.Tensor]:
         for images, targets, _, unread in load_batches(data, keys):
-            unreadable += unread
+            unreadable.extend(unread)
             if images is not None:
-                tokens = model.forward_features(images.astype(dtype))
-                parts.append(model.forward_head(tokens, pre_logits=True).astype("float32").numpy())
                 labels.append(np.asarray(targets, "int64"))
+                yield images.astype(dtype)
+
+    with evaluation_mode(model), paddle.no_grad():
+        for images in with_progress(readable(), len(data), progress):
+            tokens = model.forward_features(images)
+            parts.append(model.forward_head(tokens, pre_logits=True).astype("float32").numpy())
     if not parts:
         raise ImageError(f"none of the {len(data)} images in {data.root!r} could be read: {unreadable[0]}")
     return np.concatenate(parts), np.concatenate(labels), tuple(unreadable)
 
 
 def _read(cache: str | os.PathLike[str], key: np.ndarray) -> _Found | None:
-    """What a cache holds, None where it is missing, damaged or of something else."""
+    """What a cache holds, None where it is missing or of other features."""
     if not os.path.exists(cache):
         return None
     try:
         with np.load(cache, allow_pickle=False) as file:
-            if not np.array_equal(file["key"], key):
-                return None
-            lines = file["unreadable"].tobytes().decode()
-            return file["features"], file["labels"], tuple(lines.split("\n")) if lines else ()
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
+            found, lines = file["key"], file["unreadable"].tobytes().decode()
+            features, labels = file["features"], file["labels"]
+    except (ValueError, KeyError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"cache={os.fspath(cache)!r} is a file, but none of features ({error}); it is left as it is: give another "
+            "name, or remove it"
+        ) from error
+    return (features, labels, tuple(lines.split("\n")) if lines else ()) if np.array_equal(found, key) else None
 
 
 def _fingerprint(model: VisionTransformer, data: ImageFolder) -> np.ndarray:

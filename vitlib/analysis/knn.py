@@ -25,12 +25,14 @@ def knn_scores(train: FolderFeatures, features: np.ndarray, k: int = 20, tempera
         k: number of neighbours; all of them where there are fewer.
         temperature: above 0.
 
-    Raises ValueError for a k below 1, another temperature, and features of another width.
+    Raises ValueError for a k below 1, another temperature, no training images, and features of another width.
     """
     k, temperature = check_count("k", k, 1), check_number("temperature", temperature, "(0, inf)")
     known, queries = _normalized(train.features), _normalized(features)
     if known.shape[1] != queries.shape[1]:
         raise ValueError(f"found features of width {queries.shape[1]}, expected {known.shape[1]} as for training")
+    if not len(known):
+        raise ValueError("found no training images, expected features of at least one")
     k, scores = min(k, len(known)), np.zeros([len(queries), len(train.classes)])
     step = max(1, _PRODUCTS // len(known))
     for start in range(0, len(queries), step):
@@ -51,7 +53,7 @@ def knn_accuracy(
     Raises ValueError for folders with other classes, and as `knn_scores` does.
     """
     check_same_classes(train.classes, test.classes)
-    counts = [k] if isinstance(k, int) else list(k)
+    counts = list(k) if isinstance(k, Iterable) else [k]
     found = {count: knn_scores(train, test.features, count, temperature).argmax(axis=1) for count in counts}
     return {count: float((guesses == test.labels).mean()) for count, guesses in found.items()}
 

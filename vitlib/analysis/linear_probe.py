@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,7 +54,7 @@ def linear_probe(
 
     Raises ValueError for a penalty or steps that cannot work, and for images of fewer than two classes.
     """
-    penalties = [check_number("l2", value, "(0, inf)") for value in ([l2] if isinstance(l2, (int, float)) else l2)]
+    penalties = [check_number("l2", value, "(0, inf)") for value in (l2 if isinstance(l2, Iterable) else [l2])]
     steps = check_count("steps", steps, 1)
     if not penalties:
         raise ValueError("l2=(): expected at least one penalty")

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 from .colors import color_table
 from .text import fitted, number, write
 
+_LEAST_WIDTH = 320  # beside a narrow picture the strip would have no room for words
 INK, PALE, PAPER = "#1a1a1a", "#6b6b6b", "#ffffff"
 
 
@@ -21,24 +22,24 @@ class Scale(NamedTuple):
     colors: str = "inferno"
 
 
-def font_size(width: int) -> int:
-    """Height of the letters in a picture of this width: a person sees both as one."""
-    return max(15, round(width / 26))
+def font_size(width: int, height: int) -> int:
+    """Height of the letters beside a picture of this size: a person sees both as one."""
+    return max(15, round(min(width, 2 * height) / 26))
 
 
 def captioned(picture: Image.Image, title: str, note: str, scale: Scale) -> Image.Image:
     """The picture, and below it a title, a note, and its scale."""
-    size = font_size(picture.width)
-    small, margin = round(0.8 * size), round(0.6 * size)
-    scale_width = min(round(0.38 * picture.width), 14 * size)
+    size = font_size(*picture.size)
+    small, margin, width = round(0.8 * size), round(0.6 * size), max(picture.width, _LEAST_WIDTH)
+    scale_width = min(round(0.38 * width), 14 * size)
     height = 2 * margin + size + round(0.4 * size) + small + round(0.3 * size)
-    canvas = Image.new("RGB", (picture.width, picture.height + height), PAPER)
-    canvas.paste(picture)
+    canvas = Image.new("RGB", (width, picture.height + height), PAPER)
+    canvas.paste(picture, ((width - picture.width) // 2, 0))
     pen, top = ImageDraw.Draw(canvas), picture.height + margin
-    room = picture.width - scale_width - 3 * margin
+    room = width - scale_width - 3 * margin
     write(pen, (margin, top), fitted(title, size, room), size, INK)
     write(pen, (margin, top + round(1.4 * size)), fitted(note, small, room), small, PALE)
-    draw_scale(canvas, (picture.width - margin - scale_width, top), scale_width, size, scale)
+    draw_scale(canvas, (width - margin - scale_width, top), scale_width, size, scale)
     return canvas
 
 

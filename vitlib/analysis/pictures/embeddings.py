@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from PIL import Image
 
@@ -12,6 +10,8 @@ from ...models import VisionTransformer
 from .captions import Scale, captioned
 from .colors import color_table, levels
 from .tiles import tiled
+
+_ACROSS = 7  # filters in a row, as in the paper
 
 
 def draw_position_similarity(model: VisionTransformer) -> Image.Image:
@@ -29,7 +29,7 @@ def draw_position_similarity(model: VisionTransformer) -> Image.Image:
     table = model.pos_embed[0, -rows * columns :].numpy().astype("float64")
     table /= np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12)
     similarity = (table @ table.T).reshape(rows, columns, rows, columns)
-    cell = max(1, 600 // (max(rows, columns) * (max(rows, columns) + 1)))
+    cell = max(1, 900 // (max(rows, columns) * (max(rows, columns) + 1)))
     colors = color_table("viridis")[levels(similarity, -1, 1)]
     tiles = [
         [
@@ -38,7 +38,7 @@ def draw_position_similarity(model: VisionTransformer) -> Image.Image:
         ]
         for i in range(rows)
     ]
-    grid = tiled(tiles, gap=max(2, cell))
+    grid = tiled(tiles, gap=max(2, min(8, cell)))
     return captioned(grid, "Position similarity", f"{rows} x {columns} patches", Scale(-1.0, 1.0, "", "viridis"))
 
 
@@ -52,11 +52,14 @@ def draw_patch_filters(model: VisionTransformer, count: int = 28) -> Image.Image
     When it misleads: components are no filters of the model but the directions in which its filters vary, and every
     set of filters has some: trained ones are smooth, random ones look like noise.
 
-    Returns a Pillow image, RGB. Raises ValueError for a count below 1, and for filters of other than 1 or 3 channels
-    (as behind a convolutional stem), which no image can show.
+    Returns a Pillow image, RGB. Raises ValueError for a count below 1, for a patch embedding without a convolution, and
+    for filters of other than 1 or 3 channels (as behind a convolutional stem), which no image can show.
     """
     count = check_count("count", count, 1)
-    kernel = model.patch_embed.proj.weight.numpy().astype("float64")
+    weight = getattr(getattr(model.patch_embed, "proj", None), "weight", None)
+    if weight is None or weight.ndim != 4:
+        raise ValueError(f"{type(model.patch_embed).__name__} has no convolution called proj, whose filters are shown")
+    kernel = weight.numpy().astype("float64")
     dim, channels, height, width = kernel.shape
     if channels not in (1, 3):
         raise ValueError(f"the filters of this model have {channels} channels, and 1 or 3 make an image")
@@ -70,6 +73,5 @@ def draw_patch_filters(model: VisionTransformer, count: int = 28) -> Image.Image
         pixels = levels(component / np.abs(component).max(), -1, 1).reshape(channels, height, width)
         picture = Image.fromarray(np.repeat(pixels, 3 // channels, axis=0).transpose(1, 2, 0))
         pictures.append(picture.resize((factor * width, factor * height), Image.Resampling.NEAREST))
-    across = min(7, max(1, math.isqrt(4 * len(pictures) // 3)), len(pictures)) if len(pictures) < 28 else 7
-    lines = [pictures[start : start + across] for start in range(0, len(pictures), across)]
+    lines = [pictures[start : start + _ACROSS] for start in range(0, len(pictures), _ACROSS)]
     return tiled(lines, title=f"Patch filters: {len(pictures)} components, {100 * share:.0f} % of the variance")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from PIL import Image
 
 from ...images import ImageSource
 from ...models import VisionTransformer, predict
-from .captions import captioned
-from .maps import patch_map, prediction_for, resolve_class
-from .overlay import open_photo, overlay
+from .captions import PAPER, captioned
+from .maps import PatchMap, patch_map
+from .overlay import Photo, open_photo, overlay
 from .text import percent
 
 
@@ -44,12 +42,8 @@ def draw_attention(
     Returns a Pillow image, RGB. Raises ValueError for another method, class or layer, and as `model.preprocess` and
     `vitlib.relevance` do.
     """
-    photo, shown = open_photo(model, image), patch_map(model, image, method, class_index, layer)
-    picture = overlay(photo, shown.values, shown.scale)
-    if not model.config.num_classes or model.config.global_pool == "none":
-        return captioned(picture, shown.about, "", shown.scale)
-    said = prediction_for(model, image, resolve_class(model, class_index))
-    return captioned(picture, f"{said.label} · {percent(said.probability)}", shown.about, shown.scale)
+    photo = open_photo(model, image)
+    return _explained(photo, patch_map(model, photo.source, method, class_index, layer))
 
 
 def draw_classes(
@@ -64,20 +58,23 @@ def draw_classes(
 
     Returns a Pillow image, RGB. Raises ValueError for other than two classes, and as `draw_attention` does.
     """
+    photo = open_photo(model, image)
     if classes is None:
-        classes = tuple(row.index for row in predict(model, image, top_k=2)[0])
+        classes = tuple(row.index for row in predict(model, photo.source, top_k=2)[0])
     if len(classes) != 2:
         raise ValueError(f"classes={classes!r}: expected two indices or labels")
-    photo = open_photo(model, image)
-    maps = [patch_map(model, image, "relevance", index) for index in classes]
+    maps = [patch_map(model, photo.source, "relevance", index) for index in classes]
     scale = max((shown.scale for shown in maps), key=lambda scale: scale.high)
-    panels: list[Any] = []
-    for index, shown in zip(classes, maps, strict=True):
-        said = prediction_for(model, image, resolve_class(model, index))
-        picture = overlay(photo, shown.values, scale)
-        panels.append(captioned(picture, f"{said.label} · {percent(said.probability)}", shown.about, scale))
-    gap = max(4, photo.image.width // 60)
-    canvas = Image.new("RGB", (2 * panels[0].width + gap, panels[0].height), "#ffffff")
-    canvas.paste(panels[0])
-    canvas.paste(panels[1], (panels[0].width + gap, 0))
+    left, right = (_explained(photo, shown._replace(scale=scale)) for shown in maps)
+    gap = max(4, left.width // 60)
+    canvas = Image.new("RGB", (left.width + gap + right.width, left.height), PAPER)
+    canvas.paste(left)
+    canvas.paste(right, (left.width + gap, 0))
     return canvas
+
+
+def _explained(photo: Photo, shown: PatchMap) -> Image.Image:
+    picture, said = overlay(photo, shown.values, shown.scale), shown.prediction
+    if said is None:
+        return captioned(picture, shown.about, "", shown.scale)
+    return captioned(picture, f"{said.label} · {percent(said.probability)}", shown.about, shown.scale)

@@ -12,7 +12,7 @@ from ...images import ImageSource
 from ...images.checks import check_count
 from ...models import VisionTransformer
 from ..attention import attention_maps
-from ..attribution import output_row
+from ..reading import output_row
 from .captions import INK, PAPER, Scale
 from .overlay import Photo, open_photo, overlay
 from .text import font_for, number, write
@@ -42,7 +42,7 @@ def draw_heads(
     Returns a Pillow image, RGB. Raises ValueError and TypeError as `attention_maps` and `draw_attention` do.
     """
     photo = open_photo(model, image).fit(check_count("side", side, 32))
-    x = model.preprocess(image).astype(model.parameters()[0].dtype)
+    x = model.preprocess(photo.source).astype(model.parameters()[0].dtype)
     grid, prefix, indices = model.patch_embed.grid_for(x), model.num_prefix_tokens, model.layer_indices(layers)
     tiles = []
     for index in indices:

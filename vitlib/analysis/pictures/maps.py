@@ -11,7 +11,9 @@ from ...images import ImageSource
 from ...images.checks import check_name, did_you_mean, is_whole
 from ...models import Prediction, VisionTransformer, predict
 from ..attention import attention_maps
-from ..attribution import attention_rollout, output_row, relevance
+from ..class_relevance import relevance
+from ..reading import output_row
+from ..rollout import attention_rollout
 from .captions import Scale
 
 METHODS = ("relevance", "rollout", "attention")
@@ -23,11 +25,13 @@ class PatchMap(NamedTuple):
     values: [h, w].
     scale: of a rollout from the least to the largest value, else from 0.
     about: its name.
+    prediction: of the class that it is for, else of the most probable class; None for a model without classes.
     """
 
     values: np.ndarray
     scale: Scale
     about: str
+    prediction: Prediction | None
 
 
 def patch_map(
@@ -50,11 +54,18 @@ def patch_map(
         raise ValueError(
             f"method={method!r} does not depend on a class, found class_index={class_index!r}; use relevance"
         )
+    classes = model.config.num_classes and model.config.global_pool != "none"
+    chosen = resolve_class(model, class_index)
+    prediction = None
+    if classes:
+        rows = predict(model, image, top_k=1 if chosen is None else model.config.num_classes)[0]
+        prediction = next((row for row in rows if chosen in (None, row.index)), None)
     x = model.preprocess(image).astype(model.parameters()[0].dtype)
     grid = model.patch_embed.grid_for(x)
     if method == "relevance":
-        values = relevance(model, x, resolve_class(model, class_index))[0].numpy().astype("float32")
-        return PatchMap(values, Scale(0.0, float(values.max())), "relevance")
+        index = prediction.index if prediction is not None else chosen
+        values = relevance(model, x, index)[0].numpy().astype("float32")
+        return PatchMap(values, Scale(0.0, float(values.max())), "relevance", prediction)
     if method == "rollout":
         tokens = attention_rollout(model, x)[0].numpy()
     else:
@@ -63,7 +74,7 @@ def patch_map(
         tokens = paddle.matmul(output_row(model, weights.shape[-1]), weights)[0, 0].numpy()
     values = 100 * tokens[model.num_prefix_tokens :].reshape(grid)
     low = float(values.min()) if method == "rollout" else 0.0
-    return PatchMap(values, Scale(low, float(values.max()), "%"), _ABOUT[method])
+    return PatchMap(values, Scale(low, float(values.max()), "%"), _ABOUT[method], prediction)
 
 
 _ABOUT = {"rollout": "attention rollout", "attention": "attention"}
@@ -82,9 +93,3 @@ def resolve_class(model: VisionTransformer, class_index: Any) -> int | None:
             f"{' or a label' if labels else ''}"
         )
     raise ValueError(f"class_index={class_index!r}: no label of this model{did_you_mean(class_index, labels)}")
-
-
-def prediction_for(model: VisionTransformer, image: ImageSource, class_index: int | None) -> Prediction:
-    """The prediction for a class, or the most probable one."""
-    rows = predict(model, image, top_k=1 if class_index is None else model.config.num_classes)[0]
-    return rows[0] if class_index is None else next(row for row in rows if row.index == class_index)

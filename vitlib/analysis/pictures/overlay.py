@@ -12,19 +12,23 @@ from ...images import ImageSource, Preprocess, decode
 from ...images.crop_box import crop_box
 from ...models import VisionTransformer
 from .captions import PAPER, Scale
-from .colors import color_table, levels
+from .colors import color_table
+from .smooth import enlarged_levels
 
-_STRENGTH = 0.75  # opacity of the brightest colour
+_STRENGTH, _RISE = 0.8, 0.7  # opacity of a level in [0, 1]: strength times level to the power of rise
+_DIMMED, _PALE = 0.65, 0.7  # brightness of the photo under the colours; share of white outside
 _LEAST_SIDE = 384  # smaller images are enlarged by a whole number, so that there is room for text
 
 
 class Photo(NamedTuple):
-    """An image as a person sees it, upright, and where in it the patches lie.
+    """An image as a person sees it, and where in it the patches lie.
 
-    image: RGB.
+    source: the decoded image, upright, RGB.
+    image: the same in the size in which it is shown.
     box: the patch grid in pixels of the image, (left, top, right, bottom).
     """
 
+    source: Image.Image
     image: Image.Image
     box: tuple[float, float, float, float]
 
@@ -35,7 +39,7 @@ class Photo(NamedTuple):
         across, down = width / self.image.width, height / self.image.height
         left, top, right, bottom = self.box
         small = self.image.resize((width, height), Image.Resampling.LANCZOS)
-        return Photo(small, (across * left, down * top, across * right, down * bottom))
+        return Photo(self.source, small, (across * left, down * top, across * right, down * bottom))
 
 
 def open_photo(model: VisionTransformer, source: ImageSource) -> Photo:
@@ -51,11 +55,12 @@ def open_photo(model: VisionTransformer, source: ImageSource) -> Photo:
         )
     if preprocess.in_chans not in (1, 3):
         raise ValueError(f"this model takes {preprocess.in_chans} channels, which make no image to draw on")
-    image = decode(source, "L" if preprocess.in_chans == 1 else "RGB").convert("RGB")
-    factor = max(1, math.ceil(_LEAST_SIDE / max(image.size)))
+    decoded = image = decode(source)
+    factor = math.ceil(_LEAST_SIDE / max(image.size))
     if factor > 1:
         image = image.resize((factor * image.width, factor * image.height), Image.Resampling.BICUBIC)
-    return Photo(image, grid_box(model, preprocess, (image.height, image.width)))
+    left, top, right, bottom = grid_box(model, preprocess, (decoded.height, decoded.width))
+    return Photo(decoded, image, (factor * left, factor * top, factor * right, factor * bottom))
 
 
 def grid_box(
@@ -70,28 +75,28 @@ def grid_box(
 
 
 def overlay(photo: Photo, values: np.ndarray, scale: Scale) -> Image.Image:
-    """The photo in grey, and over it a map [h, w] of the patches in colours, from dark to bright; RGB, of its size.
+    """The photo in grey, over it a map [h, w] of the patches in colours, and the rest of it pale; RGB, of its size.
 
-    Between the centres of patches the map is interpolated (bicubic). What the model did not see is pale.
+    The map is smooth (`mitchell_matrix`): a single bright patch among dark ones shows about 0.8 of its value.
     """
     seen = _visible(photo)
-    level = Image.fromarray(levels(np.asarray(_placed(values, photo, seen)), scale.low, scale.high))
+    level = Image.fromarray(_placed(values, photo, seen, scale.low, scale.high))
     table = color_table(scale.colors)
     colored = Image.merge("RGB", [level.point(table[:, channel].tolist()) for channel in range(3)])
-    opacity = level.point([round(255 * _STRENGTH * (0.45 + 0.55 * i / 255)) for i in range(256)])
-    part = photo.image.crop(seen).convert("L").convert("RGB")
+    opacity = level.point([round(255 * _STRENGTH * (i / 255) ** _RISE) for i in range(256)])
+    part = photo.image.crop(seen).convert("L").point([round(_DIMMED * i) for i in range(256)]).convert("RGB")
     return _on_pale(photo, Image.composite(colored, part, opacity), seen)
 
 
 def colored_patches(photo: Photo, colors: np.ndarray) -> Image.Image:
     """A colour [h, w, 3] for each patch, in [0, 1], where the patches lie in the photo; RGB, of its size."""
     seen = _visible(photo)
-    planes = [levels(np.asarray(_placed(colors[:, :, channel], photo, seen)), 0, 1) for channel in range(3)]
+    planes = [_placed(colors[:, :, channel], photo, seen, 0, 1) for channel in range(3)]
     return _on_pale(photo, Image.fromarray(np.stack(planes, axis=2)), seen)
 
 
 def _on_pale(photo: Photo, part: Image.Image, seen: tuple[int, int, int, int]) -> Image.Image:
-    picture = Image.blend(photo.image.convert("L").convert("RGB"), Image.new("RGB", photo.image.size, PAPER), 0.6)
+    picture = Image.blend(photo.image.convert("L").convert("RGB"), Image.new("RGB", photo.image.size, PAPER), _PALE)
     picture.paste(part, seen[:2])
     return picture
 
@@ -109,12 +114,10 @@ def _whole(start: float, end: float, length: int) -> tuple[int, int]:
     return first, max(first + 1, min(length, round(end)))
 
 
-def _placed(values: np.ndarray, photo: Photo, seen: tuple[int, int, int, int]) -> Image.Image:
-    """The map interpolated to the pixels of a part of the image."""
+def _placed(values: np.ndarray, photo: Photo, seen: tuple[int, int, int, int], low: float, high: float) -> np.ndarray:
+    """The map as levels at the pixels of a part of the image."""
     rows, columns = values.shape
     left, top, right, bottom = photo.box
     across, down = columns / (right - left), rows / (bottom - top)
-    box = ((seen[0] - left) * across, (seen[1] - top) * down, (seen[2] - left) * across, (seen[3] - top) * down)
-    box = (max(0, box[0]), max(0, box[1]), min(columns, box[2]), min(rows, box[3]))
-    size = (seen[2] - seen[0], seen[3] - seen[1])
-    return Image.fromarray(np.ascontiguousarray(values, "float32")).resize(size, Image.Resampling.BICUBIC, box=box)
+    part = ((seen[0] - left) * across, (seen[1] - top) * down, (seen[2] - left) * across, (seen[3] - top) * down)
+    return enlarged_levels(values, part, (seen[3] - seen[1], seen[2] - seen[0]), low, high)

@@ -7,16 +7,16 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from ...images import ImageSource
 from ...models import Prediction, VisionTransformer, predict
 from .captions import INK, PALE, PAPER, draw_scale
 from .maps import PatchMap, patch_map
-from .overlay import open_photo, overlay
+from .overlay import Photo, open_photo, overlay
 from .sources import image_sources
 from .text import fitted, percent, write
 
 _SIDE, _TEXT, _GAP = 320, 400, 16
-_BAR = "#4c72b0"
+_LINE, _LABEL = 28, 200  # height of a prediction, width of its label
+_BAR, _EMPTY = "#4c72b0", "#ececec"
 
 
 def draw_page(
@@ -46,7 +46,9 @@ def draw_page(
     """
     rows = []
     for source, name in zip(*image_sources(images, names), strict=True):
-        rows.append(_row(model, source, name, patch_map(model, source, method, class_index, layer), top_k))
+        photo = open_photo(model, source)
+        shown = patch_map(model, photo.source, method, class_index, layer)
+        rows.append(_row(model, photo.fit(_SIDE), name, shown, top_k))
     canvas = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)), PAPER)
     top = 0
     for row in rows:
@@ -55,23 +57,25 @@ def draw_page(
     return canvas
 
 
-def _row(model: VisionTransformer, source: ImageSource, name: str, shown: PatchMap, top_k: int) -> Image.Image:
-    photo = open_photo(model, source).fit(_SIDE)
+def _row(model: VisionTransformer, photo: Photo, name: str, shown: PatchMap, top_k: int) -> Image.Image:
     small = [photo.image, overlay(photo, shown.values, shown.scale)]
-    height = max(small[0].height, 190) + _GAP
+    said = [] if shown.prediction is None else predict(model, photo.source, top_k=top_k)[0]
+    height = max(small[0].height, 110 + _LINE * len(said)) + _GAP
     canvas = Image.new("RGB", (2 * _SIDE + 4 * _GAP + _TEXT, height + _GAP), PAPER)
     for column, picture in enumerate(small):
         left = _GAP + column * (_SIDE + _GAP) + (_SIDE - picture.width) // 2
         canvas.paste(picture, (left, _GAP + (height - _GAP - picture.height) // 2))
     left, top, pen = 2 * _SIDE + 3 * _GAP, _GAP, ImageDraw.Draw(canvas)
-    write(pen, (left, top), fitted(name, 18, _TEXT), 18, INK)
+    write(pen, (left, top), fitted(name, 18, _TEXT, keep_end=True), 18, INK)
     top += 34
-    if model.config.num_classes and model.config.global_pool != "none":
-        for prediction in predict(model, source, top_k=top_k)[0]:
-            _draw_bar(pen, (left, top), prediction)
-            top += 28
+    about = shown.about
+    if shown.prediction is not None:
+        about = f"relevance for {shown.prediction.label}" if about == "relevance" else about
+    for prediction in said:
+        _draw_bar(pen, (left, top), prediction)
+        top += _LINE
     top += 8
-    write(pen, (left, top), shown.about, 15, PALE)
+    write(pen, (left, top), fitted(about, 15, _TEXT), 15, PALE)
     draw_scale(canvas, (left, top + 18), 220, 17, shown.scale)
     return canvas
 
@@ -79,8 +83,8 @@ def _row(model: VisionTransformer, source: ImageSource, name: str, shown: PatchM
 def _draw_bar(pen: ImageDraw.ImageDraw, at: tuple[int, int], prediction: Prediction) -> None:
     """A label, its probability and a bar as long as it."""
     left, top = at
-    write(pen, (left, top), fitted(prediction.label, 17, 150), 17, INK)
-    write(pen, (left + 225, top), percent(prediction.probability), 17, INK, anchor="ra")
-    room = _TEXT - 235
-    pen.rectangle((left + 235, top + 2, left + 235 + room, top + 17), fill="#ececec")
-    pen.rectangle((left + 235, top + 2, left + 235 + round(room * prediction.probability), top + 17), fill=_BAR)
+    write(pen, (left, top), fitted(prediction.label, 17, _LABEL), 17, INK)
+    write(pen, (left + _LABEL + 75, top), percent(prediction.probability), 17, INK, anchor="ra")
+    start, room = left + _LABEL + 85, _TEXT - _LABEL - 85
+    pen.rectangle((start, top + 2, start + room, top + 17), fill=_EMPTY)
+    pen.rectangle((start, top + 2, start + round(room * prediction.probability), top + 17), fill=_BAR)

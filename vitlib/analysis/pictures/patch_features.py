@@ -76,5 +76,5 @@ def _pair(left: Image.Image, right: Image.Image, name: str) -> Image.Image:
     canvas = Image.new("RGB", (2 * _SIDE + 6, _SIDE + 30), PAPER)
     for index, picture in enumerate((left, right)):
         canvas.paste(picture, (index * (_SIDE + 6) + (_SIDE - picture.width) // 2, 30 + (_SIDE - picture.height) // 2))
-    write(ImageDraw.Draw(canvas), (0, 6), fitted(name, 15, canvas.width), 15, INK)
+    write(ImageDraw.Draw(canvas), (0, 6), fitted(name, 15, canvas.width, keep_end=True), 15, INK)
     return canvas

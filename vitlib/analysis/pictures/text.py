@@ -47,13 +47,14 @@ def _font(letters: str, size: int) -> Font:
     return ImageFont.load_default(size)
 
 
-def fitted(text: str, size: int, width: float) -> str:
-    """The text, or its beginning and "…" where it is longer than so many pixels."""
+def fitted(text: str, size: int, width: float, *, keep_end: bool = False) -> str:
+    """The text, or its beginning and "…" where it is longer than so many pixels; with keep_end "…" and its end."""
     if font_for(text, size).getlength(text) <= width:
         return text
-    while text and font_for(text, size).getlength(f"{text}…") > width:
-        text = text[:-1]
-    return f"{text}…"
+    cut = text
+    while cut and font_for(text, size).getlength(f"{cut}…") > width:
+        cut = cut[1:] if keep_end else cut[:-1]
+    return f"…{cut}" if keep_end else f"{cut}…"
 
 
 def write(
