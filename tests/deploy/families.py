@@ -47,6 +47,11 @@ FAMILIES = {
     "every token classified": ({"global_pool": "none", "activation": "relu"}, [(32, 32)]),
     "no classes": ({"num_classes": 0}, [(32, 32)]),
     "padded": ({"dynamic_img_pad": True, "img_size": (30, 41)}, [(30, 41)]),
+    "convolutional stem": ({"conv_stem": (6, 8, 10), "patch_size": 8}, [(32, 32)]),
+    "convolutional stem, any size": (
+        {"conv_stem": (6, 8, 10), "patch_size": 8, "dynamic_img_size": True, "dynamic_img_pad": True},
+        [(32, 32), (33, 17)],
+    ),
     "any size": ({"dynamic_img_size": True}, [(32, 32), (16, 48), (64, 40)]),
     "any size, padded": ({"dynamic_img_size": True, "dynamic_img_pad": True}, [(32, 32), (33, 17)]),
     "any size of DINO's positions": ({"dynamic_img_size": True, "position_resize": "dino"}, [(32, 32), (16, 48)]),

@@ -9,8 +9,8 @@ from scripts import call
 @pytest.mark.parametrize(
     ("option", "path", "words"),
     [
-        ("--photo", "missing.jpg", ["missing.jpg"]),
-        ("--photo", "text.jpg", ["text.jpg"]),
+        ("--photos", "missing.jpg", ["missing.jpg"]),
+        ("--photos", "text.jpg", ["text.jpg"]),
         ("--picture", "nowhere/picture.png", ["nowhere", "no folder"]),
     ],
 )

@@ -349,3 +349,78 @@ def test_arguments_that_cannot_work_are_refused(folder):
         ImageFolder(folder, on_unreadable="ignore")
     with refused(IndexError, "4"):
         ImageFolder(folder)[4]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"transform": TrainTransform(4, squash=(5, 6), color_jitter=0.3, erasing=0.5)},
+        {"preprocess": Preprocess(4)},
+        {"preprocess": Preprocess(4, mean=(0.5,), std=(0.5,))},
+        {"transform": noisy},
+    ],
+)
+def test_images_from_the_cache_equal_those_from_the_files(folder, options):
+    plain, cached = ImageFolder(folder, **options), ImageFolder(folder, cache=10**6, **options)
+    for draw in range(3):
+        for index in range(4):
+            assert (plain[index, draw].image == cached[index, draw].image).all()
+    assert len(cached.cache) == 4
+
+
+def test_cached_images_are_not_read_again(folder):
+    dataset = ImageFolder(folder, noisy, cache=10**6)
+    first = dataset[2, 0]
+    (folder / "cat/deep/2.JPG").unlink()
+    assert (dataset[2, 0].image == first.image).all()
+    assert dataset[2, 1].image is not None
+
+
+def test_the_cache_holds_three_bytes_a_pixel_and_no_more_than_its_limit(folder):
+    dataset = ImageFolder(folder, noisy, cache=2 * 3 * 4 * 6 + 5)
+    dataset.fill_cache()
+    assert (len(dataset.cache), dataset.cache.num_bytes) == (2, 2 * 3 * 4 * 6)
+    assert (dataset[3, 0].image == ImageFolder(folder, noisy)[3, 0].image).all()
+
+
+def test_images_larger_than_twice_the_input_are_cached_smaller(folder):
+    Image.new("RGB", (120, 40)).save(folder / "dog/0.png")
+    dataset = ImageFolder(folder, TrainTransform(10, scale=(0.5, 1)), cache=10**6)
+    dataset[3, 0]
+    assert dataset.cache.num_bytes == 60 * 20 * 3
+
+
+def test_another_transform_empties_the_cache(folder):
+    dataset = ImageFolder(folder, TrainTransform(4, squash=5), cache=10**6)
+    dataset.fill_cache()
+    dataset.transform = TrainTransform(4, squash=6)
+    expected = ImageFolder(folder, dataset.transform)
+    assert (dataset[1, 7].image == expected[1, 7].image).all()
+    assert (len(dataset.cache), dataset.cache.num_bytes) == (1, 6 * 6 * 3)
+
+
+def test_without_a_limit_nothing_is_kept(folder):
+    dataset = ImageFolder(folder, noisy)
+    dataset.fill_cache()
+    dataset[0, 0]
+    assert len(dataset.cache) == 0
+    with refused(ValueError, "cache"):
+        ImageFolder(folder, noisy, cache=-1)
+
+
+def test_unreadable_images_are_told_with_a_cache_too(broken):
+    dataset = ImageFolder(broken, noisy, cache=10**6)
+    dataset.fill_cache()
+    assert dataset[1, 0].image is None
+    assert "1.png" in dataset[1, 0].reason
+
+
+def test_workers_find_the_cache_filled_in_every_epoch(folder):
+    dataset = ImageFolder(folder, TrainTransform(4, squash=5), cache=10**6)
+    for _ in range(2):
+        order = EpochSampler(len(dataset), 2, drop_last=False)
+        batches = [images.shape[0] for images, *_ in load_batches(dataset, order, num_workers=1)]
+        assert batches == [2, 2]
+        for path, _ in dataset.samples:
+            if os.path.exists(path):
+                os.unlink(path)

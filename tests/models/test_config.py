@@ -40,6 +40,7 @@ BAD = {
     "qkv_bias": FLAGS,
     "qk_norm": FLAGS,
     "patch_bias": FLAGS,
+    "conv_stem": [(0,), (6, 8), (6.5, 8, 8, 8), (True, 8, 8, 8), 6, "6", None],
     "class_token": FLAGS,
     "distillation_token": FLAGS,
     "reg_tokens": [-1, 1.5, NAN, "3", None, True],
@@ -68,7 +69,7 @@ BAD = {
 # one value other than the default for each option, all of them together a working model
 OTHER = {
     "img_size": (30, 44),
-    "patch_size": (8, 4),
+    "patch_size": 8,
     "in_chans": 5,
     "num_classes": 9,
     "embed_dim": 32,
@@ -81,6 +82,7 @@ OTHER = {
     "qkv_bias": False,
     "qk_norm": True,
     "patch_bias": False,
+    "conv_stem": (6, 8, 10),
     "class_token": False,
     "distillation_token": False,
     "reg_tokens": 2,

@@ -113,6 +113,7 @@ def _build_model(arguments: argparse.Namespace, num_classes: int) -> tuple[nn.La
     import paddle
 
     from ..images import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+    from ..models import VisionTransformer
     from ..pretrained import create_model
     from .training_run import squashed
 
@@ -128,7 +129,7 @@ def _build_model(arguments: argparse.Namespace, num_classes: int) -> tuple[nn.La
         model = build(num_classes=num_classes, **arguments.set)
     except TypeError as error:
         raise UsageError(f"--set does not fit {arguments.model}: {error}") from error
-    if colon:
+    if not isinstance(model, VisionTransformer):
         preprocess = Preprocess(arguments.size, mean=IMAGENET_MEAN, std=IMAGENET_STD)
         return model, squashed(arguments, preprocess.with_channels(1 if arguments.grey else 3))
     if arguments.squash:
@@ -140,7 +141,7 @@ def _own_network(source: str, name: str) -> Callable[..., Any]:
     """The function `name` of a Python file, here or beside the program that was started."""
     path = next((path for path in (Path(source), Path(sys.argv[0]).parent / source) if path.is_file()), None)
     if path is None or path.suffix != ".py":
-        raise UsageError(f"--model {source}:{name}: expected FILE.py:NAME, and there is no such file")
+        raise UsageError(f"--model {source}:{name}: expected FILE.py:NAME, with the file here or beside the script")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

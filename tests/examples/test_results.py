@@ -1,0 +1,44 @@
+"""Every table of examples/results/README.md comes out of the result files beside it."""
+
+import csv
+import json
+import re
+
+import pytest
+from scripts import EXAMPLES, call
+
+RESULTS = EXAMPLES / "results"
+TEXT = (RESULTS / "README.md").read_text(encoding="utf-8")
+FOLDERS = sorted(path for path in RESULTS.iterdir() if path.is_dir())
+
+
+def tables(text):
+    """The rows of every Markdown table."""
+    return [line for line in text.splitlines() if line.startswith("|")]
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_tables_are_what_compare_runs_prints(folder):
+    error, written = call("compare_runs.py", folder)
+    assert error is None, written
+    section = re.search(rf"^## [^\n]*`{folder.name}/`.*?(?=^## |\Z)", TEXT, re.MULTILINE | re.DOTALL)
+    assert section, f"README.md has no section on `{folder.name}/`"
+    assert tables(written) == tables(section[0])
+
+
+def test_no_table_is_of_anything_else():
+    sections = re.split(r"^## ", TEXT, flags=re.MULTILINE)
+    known = [f"`{folder.name}/`" for folder in FOLDERS]
+    for section in sections:
+        if tables(section):
+            assert any(name in section.splitlines()[0] for name in known), section.splitlines()[0]
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_the_result_of_a_run_is_that_of_an_epoch_in_its_log(folder):
+    for path in folder.glob("*.json"):
+        with open(path.with_suffix(".csv"), newline="") as file:
+            accuracies = [float(row["validation_accuracy"]) for row in csv.DictReader(file)]
+        result = json.loads(path.read_text())
+        epoch = result.get("epoch", len(accuracies))  # the best, or the last in earlier files
+        assert result["validation"]["model"] == pytest.approx(accuracies[epoch - 1], abs=1e-3)
