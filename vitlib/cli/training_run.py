@@ -68,9 +68,7 @@ def squashed(arguments: argparse.Namespace, preprocess: Preprocess) -> Preproces
         return preprocess
     height, width = (preprocess.size,) * 2 if isinstance(preprocess.size, int) else preprocess.size
     if arguments.squash < max(height, width):
-        raise ValueError(
-            f"--squash {arguments.squash}: expected at least the size of the model's images, {preprocess.size}"
-        )
+        raise ValueError(f"--squash {arguments.squash}: expected at least the image size {preprocess.size}")
     fraction = max(height, width) / arguments.squash
     if int(max(height, width) / fraction) < arguments.squash:  # rounded
         fraction = math.nextafter(fraction, 0)
