@@ -3,28 +3,19 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .deploy import CpuTuning, tune_cpu
-from .images import ImageError, Preprocess
-from .layers import MLP, EncoderBlock, MultiHeadAttention, PatchEmbed
-from .models import (
-    DeiT,
-    DeiTLogits,
-    Prediction,
-    VisionTransformer,
-    ViTConfig,
-    get_config,
-    list_models,
-    predict,
-)
 from .version import __version__
 
 if TYPE_CHECKING:
     from .analysis import Count, attention_maps, attention_rollout, count, relevance, summary
-    from .deploy import Predictor, export
+    from .checkpoint import WeightsError
+    from .deploy import CpuTuning, Predictor, export, tune_cpu
     from .hub import DownloadError
+    from .images import ImageError, Preprocess
+    from .layers import MLP, EncoderBlock, MultiHeadAttention, PatchEmbed
+    from .models import DeiT, DeiTLogits, Prediction, VisionTransformer, ViTConfig, get_config, list_models, predict
     from .pretrained import create_model, from_pretrained, inspect, load_weights, save_weights
     from .training import DistillationLoss, param_groups
-    from .weights import LoadReport, WeightsError
+    from .weights import LoadReport
 
 __all__ = [
     "MLP",
@@ -64,13 +55,25 @@ __all__ = [
     "tune_cpu",
 ]
 
-# Imported when first asked for (PEP 562): these are many modules
+# Imported when first asked for (PEP 562), so that the command line answers before Paddle is loaded
 _LAZY = {
     "Count": "analysis",
+    "CpuTuning": "deploy",
+    "DeiT": "models",
+    "DeiTLogits": "models",
     "DistillationLoss": "training",
     "DownloadError": "hub",
+    "EncoderBlock": "layers",
+    "ImageError": "images",
     "LoadReport": "weights",
+    "MLP": "layers",
+    "MultiHeadAttention": "layers",
+    "PatchEmbed": "layers",
+    "Prediction": "models",
     "Predictor": "deploy",
+    "Preprocess": "images",
+    "ViTConfig": "models",
+    "VisionTransformer": "models",
     "WeightsError": "checkpoint",
     "attention_maps": "analysis",
     "attention_rollout": "analysis",
@@ -78,12 +81,16 @@ _LAZY = {
     "create_model": "pretrained",
     "export": "deploy",
     "from_pretrained": "pretrained",
+    "get_config": "models",
     "inspect": "pretrained",
+    "list_models": "models",
     "load_weights": "pretrained",
     "param_groups": "training",
+    "predict": "models",
     "relevance": "analysis",
     "save_weights": "pretrained",
     "summary": "analysis",
+    "tune_cpu": "deploy",
 }
 
 

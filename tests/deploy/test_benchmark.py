@@ -9,6 +9,7 @@ import pytest
 from conftest import refused
 from shapes import draw_folder
 
+from vitlib.cli import main
 from vitlib.deploy import benchmark, benchmark_peers
 from vitlib.deploy.benchmark import Result, ratio, table
 from vitlib.deploy.benchmark_candidate import Candidate
@@ -49,7 +50,7 @@ def test_engines_are_timed_in_turn(tmp_path, capsys):
     pytest.importorskip("onnxruntime")
     arguments = ["vit_tiny_patch16_224", "--sizes", "32", "--batches", "1", "2", "--rounds", "1", "--threads", "1"]
     arguments += ["--engines", "paddle", "onnxruntime", "--precisions", "float32", "--json", str(tmp_path / "r.json")]
-    benchmark.main(arguments)
+    assert main(["bench", *arguments]) == 0
     found = json.loads((tmp_path / "r.json").read_text())
     assert [(row["candidate"], row["batch"], len(row["seconds"]), row["error"]) for row in found["results"]] == [
         ("paddle", 1, 1, ""),
@@ -66,7 +67,7 @@ def test_a_folder_is_timed_from_files_to_outputs_beside_the_engine_alone(tmp_pat
     folder = draw_folder(tmp_path, train=2, validation=0) / "train"
     arguments = ["vit_tiny_patch16_224", "--sizes", "32", "--batches", "4", "--rounds", "2", "--threads", "1"]
     arguments += ["--engines", "paddle", "--precisions", "float32", "--json", str(tmp_path / "r.json")]
-    benchmark.main([*arguments, "--images", str(folder)])
+    assert main(["bench", *arguments, "--images", str(folder)]) == 0
     (row,) = json.loads((tmp_path / "r.json").read_text())["results"]
     assert row["num_images"] == len(list(folder.rglob("*.*")))
     assert all(seconds > 0 for seconds in row["alone"] + row["end_to_end"])

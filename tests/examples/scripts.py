@@ -12,12 +12,12 @@ EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 
 
 def call(name, *arguments):
-    """(error, output): the sentence that the script ended with, or None; and what it wrote."""
+    """(error, output): the sentence that the script ended with, None where it did what it should; and what it wrote."""
     written = io.StringIO()
     with (
         mock.patch.object(sys, "argv", [name, *map(str, arguments)]),
         mock.patch.object(sys, "path", [str(EXAMPLES), *sys.path]),  # as Python has it for a script
-        mock.patch("vitlib.tune_cpu", return_value="the processor is left as it is"),
+        mock.patch("vitlib.deploy.tune_cpu", return_value="the processor is left as it is"),
         contextlib.redirect_stdout(written),
         contextlib.redirect_stderr(written),
     ):
@@ -25,8 +25,13 @@ def call(name, *arguments):
         try:
             runpy.run_path(str(EXAMPLES / name), run_name="__main__")
         except SystemExit as end:
-            return end.code, written.getvalue()
+            return _sentence(end.code, written.getvalue()), written.getvalue()
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
     return None, written.getvalue()
+
+
+def _sentence(code, written):
+    """Of a script that ended with a code, the last line; `sys.exit(sentence)` ends with it."""
+    return written.splitlines()[-1] if isinstance(code, int) and code else code or None

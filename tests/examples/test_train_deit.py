@@ -309,17 +309,15 @@ def test_a_model_of_finetune_teaches_only_when_it_has_finished(folder, tmp_path)
     ],
 )
 def test_options_that_cannot_work_are_told_in_a_sentence(folder, tmp_path, options, words):
-    error, written = call("train_deit.py", folder, "--batch-size", 6, *options, "--output", tmp_path / "run")
-    said = written if error == 2 else error  # by the parser or by the script
+    error, _ = call("train_deit.py", folder, "--batch-size", 6, *options, "--output", tmp_path / "run")
     for word in ("train_deit.py: ", *words):
-        assert word in said
+        assert word in error
 
 
 @pytest.mark.parametrize("options", [["--grey"], ["--size", 64]])
 def test_options_of_convnets_are_refused_for_a_preset(folder, tmp_path, options):
-    error, written = call("train_deit.py", folder, *options, "--output", tmp_path / "run")
-    assert error == 2
-    assert "for a preset use --set img_size=64" in written
+    error, _ = call("train_deit.py", folder, *options, "--output", tmp_path / "run")
+    assert "for a preset use --set img_size=64" in error
     assert not (tmp_path / "run").exists()
 
 

@@ -60,7 +60,7 @@ def lines(text):
 @pytest.mark.parametrize("script", ["train_deit.py", "finetune.py", "classify.py"])
 def test_help_shows_groups_an_example_and_the_default_of_each_option(script):
     error, written = call(script, "--help")
-    assert error == 0
+    assert error is None
     assert f"    python {script} " in written
     required = {"train_deit.py": ["--output"], "finetune.py": ["--output", "--weights"], "classify.py": []}[script]
     options = re.findall(r"^  (--\S+)( \S.*?)?(?: {2,}|\n {3,})(\S.*(?:\n {3,}.*)*)", written, re.MULTILINE)
@@ -112,9 +112,9 @@ def test_images_of_other_kinds_are_told_and_taken_with_an_option(folder, weights
     for path in (data / "train" / "circle").glob("*.jpg"):
         path.rename(path.with_suffix(".jfif"))
     options = ["--weights", weights, "--epochs", 1, "--batch-size", 12, "--head-only"]
-    with pytest.warns(UserWarning, match=r"10 files passed over: 10 \.jfif; extensions"):
-        error, written = call("finetune.py", data, *options, "--output", tmp_path / "run")
+    error, written = call("finetune.py", data, *options, "--output", tmp_path / "run")
     assert error is None, written
+    assert "10 files passed over: 10 .jfif; extensions" in written
     options += ["--extensions", ".jpg", "jfif", ".png"]
     error, written = call("finetune.py", data, *options, "--output", tmp_path / "all")
     assert error is None, written

@@ -8,7 +8,7 @@ import pytest
 from conftest import refused
 
 import vitlib
-from vitlib.training import evaluate
+from vitlib.training import evaluate, evaluate_labels
 
 
 class Says(paddle.nn.Layer):
@@ -91,3 +91,37 @@ def test_labels_that_the_model_has_no_classes_for_are_refused(tiny, images):
     batch = (images(batch=4), paddle.arange(4), paddle.arange(4), [])
     with refused(ValueError, "labels from 0 to 3", "the model has 3 classes", "reset_head"):
         evaluate(model, [batch], 4)
+
+
+SEVERAL = np.array([[1, 0, 1], [0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 0, 1]])
+
+
+def batches_of_several(*groups):
+    for group in groups:
+        indices = np.array(group)
+        yield paddle.to_tensor(LOGITS[indices]), paddle.to_tensor(SEVERAL[indices]), paddle.to_tensor(indices), []
+
+
+def test_several_labels_are_measured_by_class_however_they_are_batched():
+    probabilities = 1 / (1 + np.exp(-LOGITS))
+    loss = -np.log(np.where(SEVERAL == 1, probabilities, 1 - probabilities)).mean()
+    found = [probabilities[:, c] >= 0.5 for c in range(3)]
+    f1 = [2 * (yes & (SEVERAL[:, c] == 1)).sum() / (yes.sum() + SEVERAL[:, c].sum()) for c, yes in enumerate(found)]
+    for groups in ([[0, 1, 2, 3, 4]], [[4, 1], [0], [3, 2]]):
+        result = evaluate_labels(Says(), batches_of_several(*groups), 5, 3)
+        assert result.loss == pytest.approx(loss, rel=1e-6)
+        measures = result.measures()
+        assert measures["macro_f1"] == pytest.approx(100 * np.mean(f1))
+        # By hand: class 0 is found at ranks 1, 2, 4 (equal scores count together), class 1 last of five
+        assert result.average_precisions()[1] == pytest.approx(100 * 1 / 5)
+        assert measures["map"] == pytest.approx(np.mean(result.average_precisions()))
+
+
+def test_images_of_several_labels_that_were_not_seen_do_not_count():
+    result = evaluate_labels(Says(), batches_of_several([0, 3]), 5, 3)
+    assert result.seen.tolist() == [True, False, False, True, False]
+    assert (result.scores[1] == -1).all()
+    with refused(ValueError, "none of 5 images could be read"):
+        evaluate_labels(Says(), [], 5, 3)
+    with refused(ValueError, "the model has 3 classes, and the images have 2"):
+        evaluate_labels(Says(), batches_of_several([0]), 5, 2)

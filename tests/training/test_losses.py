@@ -331,3 +331,30 @@ def test_with_a_threshold_a_class_index_is_its_class_alone(threshold):
     logits, labels = paddle.randn([4, 6]), paddle.arange(4)
     expected = F.binary_cross_entropy_with_logits(logits, paddle.eye(4, 6))
     assert difference(BinaryCrossEntropy(0.1, threshold=threshold)(logits, labels), expected) < 1e-6
+
+
+def test_class_weights_multiply_the_term_of_each_class():
+    rng = np.random.default_rng(0)
+    logits, weights = rng.normal(size=(6, 3)).astype("float32"), [0.5, 2.0, 3.0]
+    x, classes = paddle.to_tensor(logits), np.array([0, 1, 2, 2, 1, 0])
+    log_softmax = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    targets = 0.9 * np.eye(3)[classes] + 0.1 / 3
+    expected = -(np.array(weights) * targets * log_softmax).sum(1).mean()
+    assert float(SoftTargetCrossEntropy(0.1, weights)(x, classes)) == pytest.approx(expected, rel=1e-6)
+
+    several = rng.random((6, 3)) < 0.5
+    probabilities = 1 / (1 + np.exp(-logits))
+    terms = -np.log(np.where(several, probabilities, 1 - probabilities))
+    expected = (np.array(weights) * terms).mean()
+    found = BinaryCrossEntropy(0.0, class_weights=weights)(x, paddle.to_tensor(several.astype("float32")))
+    assert float(found) == pytest.approx(expected, rel=1e-6)
+
+
+def test_class_weights_of_a_half_are_half_the_loss_and_wrong_ones_are_refused():
+    x = paddle.to_tensor([[1.0, 2.0], [0.5, -1.0]])
+    whole = float(SoftTargetCrossEntropy()(x, np.array([0, 1])))
+    assert float(SoftTargetCrossEntropy(class_weights=[0.5, 0.5])(x, np.array([0, 1]))) == pytest.approx(whole / 2)
+    with refused(ValueError, "class_weights has 3 numbers for 2 classes"):
+        SoftTargetCrossEntropy(class_weights=[1, 1, 1])(x, np.array([0, 1]))
+    with refused(ValueError, "class_weights=0"):
+        BinaryCrossEntropy(class_weights=[1, 0])

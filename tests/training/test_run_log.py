@@ -99,7 +99,7 @@ def test_a_process_that_does_not_show_writes_nothing(tmp_path, capsys):
 
 def test_a_missing_package_is_named_with_the_extra_that_has_it(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "matplotlib" else object())
-    with refused(ImportError, "matplotlib", "vitlib[examples]"):
+    with refused(ImportError, "matplotlib", "vitlib[train]"):
         RunLog(tmp_path, 9)
 
 

@@ -1,4 +1,4 @@
-"""How fast engines are, beside each other and beside peers: `python -m vitlib.deploy.benchmark --help`.
+"""How fast engines are, beside each other and beside peers: `vitlib bench --help`.
 
 Every candidate has a process of its own. They take turns, a few runs each and a pause in between, so that whatever else
 the machine does slows all of them alike; ratios are taken within a round, and the median over the rounds is given.
@@ -215,26 +215,34 @@ def _cpuinfo() -> list[str]:
         return []
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m vitlib.deploy.benchmark", description=__doc__.partition("\n")[0])
-    parser.add_argument("models", nargs="+", help="presets, such as vit_base_patch16_224")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[224], help="image sizes")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `run_command`."""
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="presets, such as vit_base_patch16_224")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8], help="images at once")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[224], help="of the images")
     parser.add_argument(
-        "--engines", nargs="+", help=f"{', '.join(ENGINES)}, eager, 'eager tuned'; all engines by default"
+        "--engines",
+        nargs="+",
+        help=f"of {', '.join(ENGINES)}, eager, 'eager tuned' (default: all engines that are installed)",
     )
-    parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"])
-    parser.add_argument("--peers", metavar="PYTHON", help="a Python with timm, onnxruntime, openvino")
-    parser.add_argument("--peer", action="append", metavar="NAME", help=f"only this one of {', '.join(PEERS)}")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=usable_cores())
+    parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"], help="where an engine has them")
+    parser.add_argument("--peers", metavar="PYTHON", help="a Python with timm, onnxruntime, openvino (default: none)")
     parser.add_argument(
-        "--images", metavar="FOLDER", help="instead, time a folder from files to outputs beside the engine alone"
+        "--peer", action="append", metavar="NAME", help=f"only this one of {', '.join(PEERS)} (default: all)"
     )
-    parser.add_argument("--json", metavar="FILE", help="write the results here")
-    parser.add_argument("--plot", metavar="FILE", help="write a plot of time over batch or image size here")
-    given = parser.parse_args(arguments)
+    parser.add_argument("--rounds", type=int, default=9, help="turns of each candidate")
+    parser.add_argument("--threads", type=int, default=usable_cores(), help="of each candidate")
+    parser.add_argument(
+        "--images", metavar="FOLDER", help="time a folder from files to outputs beside the engine alone (default: no)"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the results here (default: no)")
+    parser.add_argument(
+        "--plot", metavar="FILE", help="write a plot of time over batch or image size here (default: no)"
+    )
+
+
+def run_command(given: argparse.Namespace) -> None:
+    """Time what was asked for, print the table, and write the files."""
     if given.images:
         from .benchmark_folder import benchmark_folder, folder_table
 
@@ -278,7 +286,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _write(given: argparse.Namespace, results: Iterable[Any]) -> None:
     if given.json:
         write_json(given.json, {"machine": machine(given.threads), "results": [asdict(result) for result in results]})
-
-
-if __name__ == "__main__":
-    main()

@@ -19,7 +19,7 @@ from .check_images import check_images
 from .cpu import has_bfloat16, usable_cores
 from .engines import ENGINES, Engine, check_choice, open_engine
 from .export_model import TOLERANCE
-from .exported import ExportError
+from .exported import Exported, ExportError
 from .image_stream import Decoded, as_sources, decode_ahead, in_batches, run_ahead
 from .opened_model import open_model
 from .precision import COMPARED, LARGEST_DEVIATION, Comparison, compare, run_in_batches
@@ -173,7 +173,7 @@ class Predictor:
             raise ValueError("the model classifies every token (global_pool='none'), not the image")
         top_k = check_count("top_k", top_k, 1)
         items = self._read(self.items(images, batch_size=batch_size, on_unreadable=on_unreadable, progress=progress))
-        return [[] if item.outputs is None else self._classes(item.outputs["logits"], top_k) for item in items]
+        return [[] if item.outputs is None else self.classes(item.outputs["logits"], top_k) for item in items]
 
     def embed(
         self,
@@ -258,14 +258,29 @@ class Predictor:
             warnings.warn(sentence, UserWarning, stacklevel=3)
         return found
 
-    def _classes(self, logits: np.ndarray, top_k: int) -> list[Prediction]:
+    def classes(self, logits: np.ndarray, top_k: int = 5) -> list[Prediction]:
+        """The top_k most probable classes of one image's logits [num_classes], the most probable first."""
         weights = np.exp(logits - logits.max())
-        probabilities, labels = weights / weights.sum(), self._opened.exported.labels
-        order = np.argsort(-probabilities, kind="stable")[:top_k]
+        return self._named(weights / weights.sum())[:top_k]
+
+    def labels(self, logits: np.ndarray, threshold: float = 0.5) -> list[Prediction]:
+        """The classes that one image's logits [num_classes] give at least this probability, each by its own sigmoid,
+        as models for several labels an image are trained; the most probable first."""
+        probabilities = 0.5 * (1 + np.tanh(logits.astype(np.float64) / 2))
+        return [row for row in self._named(probabilities) if row.probability >= threshold]
+
+    def _named(self, probabilities: np.ndarray) -> list[Prediction]:
+        labels = self._opened.exported.labels
+        order = np.argsort(-probabilities, kind="stable")
         names = [f"class {index}" if labels is None else labels[index] for index in order]
         return [Prediction(name, float(probabilities[i]), int(i)) for name, i in zip(names, order, strict=True)]
 
     # The engine
+
+    @property
+    def exported(self) -> Exported:
+        """Input, outputs, preprocessing and labels of the model."""
+        return self._opened.exported
 
     @property
     def report(self) -> PredictorReport:

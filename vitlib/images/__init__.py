@@ -11,6 +11,7 @@ from .mixing import Mixup
 from .preprocess import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from .rand_augment import RandAugment, ThreeAugment
 from .random_crop import RandomResizedCrop, SimpleRandomCrop
+from .table import ImageTable, LabelTable, read_label_table
 from .train_transform import TrainTransform
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
     "ImageError",
     "ImageFolder",
     "ImageSource",
+    "ImageTable",
+    "LabelTable",
     "Mixup",
     "Preprocess",
     "RandAugment",
@@ -35,4 +38,5 @@ __all__ = [
     "collate",
     "decode",
     "load_batches",
+    "read_label_table",
 ]

@@ -63,6 +63,8 @@ class Mixup:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Images [B, C, H, W] float32 and labels [B] of whole numbers -> (images, targets [B, num_classes] float32).
 
+        Labels may also be [B, num_classes], 0 and 1, of images with several; they are mixed and not smoothed.
+
         The images are mixed in place, without a second batch in memory, and returned. Raises ValueError for other
         shapes and types, labels outside 0..num_classes - 1, and an odd B in mode "pair".
         """
@@ -141,6 +143,8 @@ class Mixup:
 
     def _targets(self, labels: np.ndarray) -> np.ndarray:
         """[B] -> [B, num_classes] float32, smoothed, not mixed."""
+        if labels.ndim == 2:
+            return labels.astype(np.float32)
         low = self.label_smoothing / self.num_classes
         targets = np.full((len(labels), self.num_classes), low, np.float32)
         targets[np.arange(len(labels)), labels] = 1.0 - self.label_smoothing + low
@@ -149,11 +153,12 @@ class Mixup:
     def _check(self, images: np.ndarray, labels: np.ndarray) -> None:
         if not isinstance(images, np.ndarray) or images.ndim != 4 or images.dtype != np.float32 or 0 in images.shape:
             raise ValueError(f"images: {_described(images)}; expected a float32 array [B, C, H, W]")
-        if not isinstance(labels, np.ndarray) or labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
+        shapes = (images.shape[:1], (len(images), self.num_classes))
+        if not isinstance(labels, np.ndarray) or labels.shape not in shapes or labels.dtype.kind not in "iu":
             raise ValueError(f"labels: {_described(labels)}; expected whole numbers [B], B = {len(images)}")
         if not images.flags.writeable:
             raise ValueError("images: the array is read-only, and they are mixed in place; give images.copy()")
-        if labels.min() < 0 or labels.max() >= self.num_classes:
+        if labels.min() < 0 or labels.max() >= (self.num_classes if labels.ndim == 1 else 2):
             raise ValueError(
                 f"labels: from {labels.min()} to {labels.max()}; expected 0 to {self.num_classes - 1} "
                 f"for num_classes={self.num_classes}"

@@ -19,6 +19,7 @@ from .checkpoints import Checkpoints
 from .distillation import DistillationLoss
 from .ema import ExponentialMovingAverage
 from .evaluate import Evaluation, evaluate
+from .evaluate_labels import LabelsEvaluation, evaluate_labels
 from .image_data import ImageData
 from .interruption import Interruption
 from .loop import fit
@@ -46,6 +47,7 @@ __all__ = [
     "ExponentialMovingAverage",
     "ImageData",
     "Interruption",
+    "LabelsEvaluation",
     "RememberedTeacher",
     "Run",
     "RunLog",
@@ -55,6 +57,7 @@ __all__ = [
     "TrainingStep",
     "average_batch_norm",
     "evaluate",
+    "evaluate_labels",
     "final_logits",
     "fit",
     "load_run",

@@ -42,6 +42,10 @@ class Evaluation:
         """Of "model", "class_head" or "distillation_head", in percent."""
         return 100 * float(self.correct(name)[self.labels >= 0].mean())
 
+    def measures(self) -> dict[str, float]:
+        """{"accuracy": of the model, in percent}"""
+        return {"accuracy": self.accuracy}
+
     def correct(self, name: str = "model") -> np.ndarray:
         """[N] booleans, False for samples that were not seen."""
         return (self.predictions[name] == self.labels) & (self.labels >= 0)

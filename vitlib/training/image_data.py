@@ -12,9 +12,19 @@ import paddle
 from paddle import nn
 from PIL import Image
 
-from ..images import IMAGE_ENDINGS, ImageFolder, Mixup, Preprocess, load_batches
+from ..images import (
+    IMAGE_ENDINGS,
+    ImageFolder,
+    ImageTable,
+    LabelTable,
+    Mixup,
+    Preprocess,
+    load_batches,
+    read_label_table,
+)
 from ..images.checks import check_count
 from .evaluate import Evaluation, evaluate
+from .evaluate_labels import LabelsEvaluation, evaluate_labels
 from .parallel import average_batch_norm
 from .sampler import EpochSampler
 
@@ -34,6 +44,8 @@ class ImageData:
         on_unreadable: "skip" or "raise", see `ImageFolder`.
         extensions: endings of the files to take, see `ImageFolder`.
         cache: bytes of memory for decoded images, for each part, see `ImageFolder`.
+        table: a CSV file of images and their labels, any number each, see `read_label_table`; root is then the folder
+            to which its paths are relative.
         validation_share: share of the training images of each class, in (0, 1), that is set apart for validation where
             there is no folder for it: always the same images, whatever the seed. None: 0.1, where it is needed.
 
@@ -58,17 +70,27 @@ class ImageData:
         on_unreadable: str = "skip",
         extensions: Sequence[str] = IMAGE_ENDINGS,
         cache: int = 0,
+        table: str | os.PathLike[str] | None = None,
         validation_share: float | None = None,
     ) -> None:
         root = Path(root)
         self.notes: list[str] = []
-        options = {"on_unreadable": on_unreadable, "extensions": extensions, "cache": cache}
-        self.train = ImageFolder(_train_folder(root), seed=seed, **options)
+        self.has_several_labels = table is not None
+        options = {"on_unreadable": on_unreadable, "cache": cache}
+        rows = None if table is None else read_label_table(table)
+        if rows is None:
+            options["extensions"] = extensions
+            self.train = ImageFolder(_train_folder(root), seed=seed, **options)
+        else:
+            self.train = ImageTable(rows, root, None if rows.parts is None else "train", seed=seed, **options)
         self.classes = self.train.classes
         if len(self.classes) < 2:
             raise ValueError(f"{self.train.root!r} has one class, {self.classes[0]!r}; expected two or more")
         self.parts: dict[str, ImageFolder] = {}
         for part in parts:
+            if rows is not None:
+                self._open_part_of_table(rows, root, part, validation_share, options)
+                continue
             folders = [root / name for name in _NAMES.get(part, (part,)) if (root / name).is_dir()]
             if len(folders) > 1:
                 raise ValueError(f"{root} has both {folders[0].name}/ and {folders[1].name}/; expected one of them")
@@ -95,12 +117,25 @@ class ImageData:
             )
         self.sampler = EpochSampler(len(self.train), batch_size, seed=seed, repeats=repeats, **self._share)
 
+    def _open_part_of_table(
+        self, rows: LabelTable, root: Path, part: str, validation_share: float | None, options: dict[str, Any]
+    ) -> None:
+        if rows.parts is not None and part in rows.parts:
+            if part == "validation" and validation_share is not None:
+                raise ValueError("a validation share was given, and the table has images for validation; leave one out")
+            self.parts[part] = ImageTable(rows, root, part, **options)
+        elif part == "validation":
+            self.parts[part] = self._set_apart(0.1 if validation_share is None else validation_share)
+        else:
+            raise ValueError(f"the table has no images of the part {part!r}")
+
     def _set_apart(self, share: float) -> ImageFolder:
         images = len(self.train)
         self.train, validation = self.train.split(share)
         self.notes.append(
-            f"there is no folder for validation, so {len(validation)} of {images} training images are set apart for it "
-            f"({100 * share:g} % of each class, always the same ones)"
+            f"there is no {'part' if self.has_several_labels else 'folder'} for validation, so {len(validation)} of "
+            f"{images} training images are set apart for it ({100 * share:g} %"
+            f"{'' if self.has_several_labels else ' of each class'}, always the same ones)"
         )
         return validation
 
@@ -138,21 +173,26 @@ class ImageData:
         return self.sampler.epoch * len(self.sampler) + self.sampler.batch
 
     def mix(self, images: paddle.Tensor, labels: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """The present batch, [B, C, H, W] and [B], mixed by the `Mixup` of `prepare`: (images, targets
-        [B, num_classes]); unchanged without one. The draws depend on the seed and `batch_number` alone."""
+        """The present batch, [B, C, H, W] and [B] or [B, C], mixed by the `Mixup` of `prepare`: (images,
+        targets [B, num_classes]); unchanged without one. The draws depend on the seed and `batch_number` alone."""
         if self.mixup is None:
             return images, labels
         rng = np.random.default_rng([self.seed, self.batch_number, 1])  # the same in every process
         mixed, targets = self.mixup(images.numpy(), labels.numpy(), rng)
         return paddle.to_tensor(mixed), paddle.to_tensor(targets)
 
-    def evaluate(self, model: nn.Layer, part: str = "validation") -> Evaluation:
-        """`vitlib.training.evaluate` on all images of a part. Raises KeyError for one that was not opened."""
+    def evaluate(self, model: nn.Layer, part: str = "validation") -> Evaluation | LabelsEvaluation:
+        """`vitlib.training.evaluate`, or with a table `evaluate_labels`, on all images of a part.
+
+        Raises KeyError for a part that was not opened."""
         self._check_prepared()
         average_batch_norm(model)
         folder = self.parts[part]
         order = EpochSampler(len(folder), self.batch_size, shuffle=False, drop_last=False, **self._share)
-        return evaluate(model, load_batches(folder, order, num_workers=self.num_workers), len(folder))
+        batches = load_batches(folder, order, num_workers=self.num_workers)
+        if self.has_several_labels:
+            return evaluate_labels(model, batches, len(folder), len(self.classes))
+        return evaluate(model, batches, len(folder))
 
     def _check_prepared(self) -> None:
         if not self._prepared:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import paddle
 
 from .evaluate import Evaluation
+from .evaluate_labels import LabelsEvaluation
 from .image_data import ImageData
 from .parallel import unwrapped
 from .run import Run
@@ -21,7 +22,7 @@ def fit(
     *,
     epochs: int,
     teacher: Callable[[paddle.Tensor], paddle.Tensor] | None = None,
-) -> dict[str, Evaluation]:
+) -> dict[str, Evaluation | LabelsEvaluation]:
     """Train on the images of `data`, or go on where the run was left, and evaluate after each epoch.
 
     Args:
@@ -30,6 +31,8 @@ def fit(
         data: prepared; the first of its parts says which epoch is the best.
         epochs: of the whole run.
         teacher: images [B, C, H, W], as they are trained on -> logits [B, classes]: a `Teacher`, for one.
+
+    With an `ImageData` of several labels an image, "right" in the log are images all of whose labels are.
 
     In the end the model has the weights of the best epoch. Gives their evaluation on every part.
     Raises what `Run.start`, `TrainingStep` and the loading of images raise, and on Ctrl-C and SIGTERM `Interruption`, a
@@ -43,8 +46,7 @@ def fit(
                 for images, labels, _, _ in run.batches(data.batches()):
                     images, targets = data.mix(images, labels)
                     loss = step(images, targets, *([] if teacher is None else [teacher(images)]))
-                    right = int((final_logits(step.outputs).argmax(-1) == labels).sum())
-                    run.log.step(loss, right, len(labels))
+                    run.log.step(loss, _right(final_logits(step.outputs), labels), len(labels))
                 run.end_epoch(lambda: {first: data.evaluate(model, first)})
         run.load_best()
         evaluations = {part: data.evaluate(model, part) for part in data.parts}
@@ -53,3 +55,10 @@ def fit(
     finally:
         run.log.close()
     return evaluations
+
+
+def _right(logits: paddle.Tensor, labels: paddle.Tensor) -> int:
+    """How many images have their class as the most probable one, or, of labels [B, C], all of them right."""
+    if labels.ndim == 2:
+        return int(((logits > 0) == (labels > 0)).all(axis=-1).sum())
+    return int((logits.argmax(-1) == labels).sum())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import paddle
 import paddle.nn.functional as F
@@ -88,6 +90,19 @@ def full_precision(logits: paddle.Tensor) -> paddle.Tensor:
     return logits.astype("float32") if logits.dtype in (paddle.float16, paddle.bfloat16) else logits
 
 
+def _check_weights(weights: Sequence[float] | None) -> tuple[float, ...] | None:
+    return None if weights is None else tuple(check_number("class_weights", w, "(0, inf)") for w in weights)
+
+
+def _weighted(terms: paddle.Tensor, weights: tuple[float, ...] | None) -> paddle.Tensor:
+    """[B, C], each column times its weight."""
+    if weights is None:
+        return terms
+    if len(weights) != terms.shape[-1]:
+        raise ValueError(f"class_weights has {len(weights)} numbers for {terms.shape[-1]} classes")
+    return terms * paddle.to_tensor(weights, dtype=terms.dtype)
+
+
 class SoftTargetCrossEntropy(nn.Layer):
     """-Σ_c target_c · log softmax(logits)_c, averaged over the batch; equals timm's SoftTargetCrossEntropy, and with
     class indices its LabelSmoothingCrossEntropy.
@@ -95,19 +110,24 @@ class SoftTargetCrossEntropy(nn.Layer):
     Args:
         label_smoothing: in [0, 1], applied to indices and to soft targets alike (as PyTorch's `cross_entropy` does);
             leave it 0 for targets of a Mixup that has smoothed them.
+        class_weights: [C], by which the term of each class is multiplied; the mean stays that over the batch (as in
+            PyTorch's `cross_entropy` for soft targets). None: 1 for each.
 
     Called with logits [B, C] and class indices [B] or soft targets [B, C], see `soft_targets`. Gives a scalar.
-    Raises ValueError for a label_smoothing outside [0, 1], for targets that do not fit the logits (class indices that
+    Raises ValueError for a label_smoothing outside [0, 1], for weights that are not above 0 or not one for each class,
+    for targets that do not fit the logits (class indices that
     are too large are seen on the CPU alone), and for one class, whose softmax is always 1.
     """
 
-    def __init__(self, label_smoothing: float = 0.0) -> None:
+    def __init__(self, label_smoothing: float = 0.0, class_weights: Sequence[float] | None = None) -> None:
         super().__init__()
         self.label_smoothing = check_number("label_smoothing", label_smoothing, "[0, 1]")
+        self.class_weights = _check_weights(class_weights)
 
     def forward(self, logits: paddle.Tensor, labels: paddle.Tensor | np.ndarray) -> paddle.Tensor:
         log_probabilities = F.log_softmax(full_precision(logits), axis=-1)
         targets = soft_targets(labels, logits, self.label_smoothing).astype(log_probabilities.dtype)
+        targets = _weighted(targets, self.class_weights)
         return -(targets * log_probabilities).sum(axis=-1).mean()
 
 
@@ -121,6 +141,7 @@ class BinaryCrossEntropy(nn.Layer):
             of a mixed image are present, with targets of a Mixup of label_smoothing=0. Where that smooths by s,
             every class has s / C at least, and the threshold has to be above it.
         sum_classes: add the losses of the classes instead of averaging them (then C times larger).
+        class_weights: [C], by which the loss of each class is multiplied; None: 1 for each.
 
     Called with logits [B, C] and class indices [B], multi-hot labels [B, C] of any type or soft targets [B, C]; with
     logits [B, 1] and targets 0 or 1, [B] or [B, 1]; see `soft_targets`. Gives a scalar, the mean over the batch. Raises
@@ -128,12 +149,18 @@ class BinaryCrossEntropy(nn.Layer):
     """
 
     def __init__(
-        self, label_smoothing: float = 0.1, *, threshold: float | None = None, sum_classes: bool = False
+        self,
+        label_smoothing: float = 0.1,
+        *,
+        threshold: float | None = None,
+        sum_classes: bool = False,
+        class_weights: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         self.label_smoothing = check_number("label_smoothing", label_smoothing, "[0, 1]")
         self.threshold = threshold
         self.sum_classes = sum_classes
+        self.class_weights = _check_weights(class_weights)
 
     def forward(self, logits: paddle.Tensor, labels: paddle.Tensor | np.ndarray) -> paddle.Tensor:
         logits = full_precision(logits)
@@ -143,5 +170,5 @@ class BinaryCrossEntropy(nn.Layer):
             targets = (targets > self.threshold).astype(logits.dtype)
         # Not F.binary_cross_entropy_with_logits, whose gradient is wrong where a logit is exactly 0, as those of a head
         # that starts with zeros are (Paddle 3.0 to 3.3)
-        losses = F.softplus(logits) - targets * logits
+        losses = _weighted(F.softplus(logits) - targets * logits, self.class_weights)
         return (losses.sum(axis=-1) if self.sum_classes else losses).mean()

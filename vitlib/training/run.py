@@ -19,7 +19,9 @@ from ..images import ImageError
 from ..models import VisionTransformer, ViTConfig
 from .checkpoints import Checkpoints
 from .evaluate import Evaluation
+from .evaluate_labels import LabelsEvaluation
 from .interruption import Interruption, Interrupts
+from .metrics import describe_measures
 from .parallel import broadcast, sum_over_processes, unwrapped
 from .random_states import random_states, set_random_states
 from .run_log import RunLog
@@ -195,11 +197,11 @@ class Run:
                 if self.sampler.epoch == epoch and time.perf_counter() - self._saved > self.save_every:
                     self._save()
 
-    def end_epoch(self, evaluate: Callable[[], Mapping[str, Evaluation]]) -> None:
+    def end_epoch(self, evaluate: Callable[[], Mapping[str, Evaluation | LabelsEvaluation]]) -> None:
         """Evaluate, log and save; keep the weights if they are the best so far.
 
         evaluate: gives evaluations by name, such as {"validation": ...}, of the model as it is then: with its averaged
-            weights, if the step has an average. The best epoch is the one of the highest accuracy by the first of
+            weights, if the step has an average. The best epoch is the one of the highest first measure by the first of
             them, of equal ones that of the lower loss; without any it is the last.
         """
         self.step.drop_pending()  # of an accumulation that the epoch's end cut off
@@ -207,23 +209,22 @@ class Run:
             with self._interrupts.at_once():
                 evaluations = evaluate()
             best = self._keep_best(next(iter(evaluations.values()), None))
-        columns = {}
+        columns, said = {}, []
         for part, found in evaluations.items():
-            columns |= {f"{part}_loss": found.loss, f"{part}_accuracy": found.accuracy}
+            measures = found.measures()
+            columns |= {f"{part}_loss": found.loss} | {f"{part}_{name}": value for name, value in measures.items()}
+            said += [f"{part} loss {found.loss:.3f}, {describe_measures(measures)}"]
             self.log.name_unreadable(found.unreadable)
         row = self.log.epoch(columns)
         if self.rank == 0:
-            said = "; ".join(
-                f"{part} loss {row[f'{part}_loss']:.3f}, accuracy {row[f'{part}_accuracy']:.1f} %"
-                for part in ("train", *evaluations)
-            )
+            trained = f"train loss {row['train_loss']:.3f}, accuracy {row['train_accuracy']:.1f} %"
             suffix = " (the best so far)" if best and evaluations else ""
-            self.log.message(f"epoch {row['epoch']} of {self.num_epochs}: {said}{suffix}")
+            self.log.message(f"epoch {row['epoch']} of {self.num_epochs}: {'; '.join([trained, *said])}{suffix}")
         self._save()
 
-    def _keep_best(self, found: Evaluation | None) -> bool:
+    def _keep_best(self, found: Evaluation | LabelsEvaluation | None) -> bool:
         """Whether the weights that the model has now are the best so far; they are then written."""
-        score = None if found is None else [found.accuracy, -found.loss]
+        score = None if found is None else [next(iter(found.measures().values())), -found.loss]
         if score and self.best and not score > self.best["score"]:
             return False
         self.best = {"epoch": len(self.log.rows) + 1, "score": score}

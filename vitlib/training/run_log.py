@@ -50,7 +50,7 @@ class RunLog:
             return
         for package in ("tqdm", "matplotlib"):
             if importlib.util.find_spec(package) is None:
-                raise ImportError(f"a run's log needs {package}: pip install 'vitlib[examples]'")
+                raise ImportError(f"a run's log needs {package}: pip install 'vitlib[train]'")
         from tqdm import tqdm
 
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -157,17 +157,18 @@ class RunLog:
             file.write(text.getvalue().encode())
 
     def _draw(self) -> None:
-        """Losses on the left, accuracies on the right: every column whose name says one of the two."""
+        """Losses on the left; accuracies, and what else is in percent, on the right."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(10, 4), layout="constrained")
         FigureCanvasAgg(figure)
-        for axis, kind in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for axis, kinds in zip(figure.subplots(1, 2), (("loss",), ("accuracy", "map", "f1")), strict=True):
+            kind = kinds[0]
             for name in self.rows[0]:
-                if name.endswith(kind):
+                if name.endswith(kinds):
                     points = [(row["epoch"], row[name]) for row in self.rows if row[name] is not None]
-                    label = name[: -len(kind)].replace("_", " ").strip() or kind
+                    label = name.removesuffix(kind).replace("_", " ").strip() or kind
                     axis.plot(*zip(*points, strict=True), marker=".", label=label)
             axis.set(xlabel="epoch", ylabel=f"{kind}{' (%)' if kind == 'accuracy' else ''}")
             axis.xaxis.get_major_locator().set_params(integer=True)

@@ -1,5 +1,6 @@
 """What a model sees, as images: Pillow, and matplotlib for plots (extra `viz`)."""
 
+from .confusion import draw_confusion
 from .distance_plot import plot_attention_distance
 from .embeddings import draw_patch_filters, draw_position_similarity
 from .explain import draw_attention, draw_classes
@@ -12,6 +13,7 @@ __all__ = [
     "METHODS",
     "draw_attention",
     "draw_classes",
+    "draw_confusion",
     "draw_heads",
     "draw_page",
     "draw_patch_features",

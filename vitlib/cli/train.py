@@ -1,0 +1,174 @@
+"""train: a model from random weights, with or without a teacher."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import UsageError
+from .model_argument import check_preset
+from .parsing import Command, Parser, number, settings, whole
+from .training_options import DATA, add_common_options, add_data_and_run
+
+if TYPE_CHECKING:
+    from paddle import nn
+
+    from ..images import Preprocess
+    from ..training import Teacher
+
+
+def train_options(parser: Parser) -> None:
+    parser.describe(
+        "Train a Vision Transformer from scratch on a folder of images, with or without a\n"
+        f"teacher (DeiT, arXiv 2012.12877).\n\n{DATA}\n\n"
+        "A convnet, to be a teacher, is trained in the same way.",
+        "vitlib train DATA --output runs/mine --set img_size=64 patch_size=8",
+        "vitlib train DATA --output runs/teacher --model paddle:resnet18 --mixup 0 --cutmix 0",
+        "vitlib train DATA --output runs/student --model deit_tiny_distilled_patch16_224 \\\n"
+        "      --teacher runs/teacher",
+        usage="DATA --output RUN [OPTIONS]",
+    )
+    add = add_data_and_run(parser)
+    add(
+        "--model",
+        default="deit_tiny_patch16_224",
+        help="a preset; paddle:NAME of paddle.vision.models; or FILE.py:NAME, a function of your own(num_classes=...)",
+    )
+    add(
+        "--set",
+        nargs="*",
+        default=[],
+        metavar="OPTION=VALUE",
+        help="options of the model: img_size=64 depth=6 ...",
+    )
+    add("--size", type=whole(1), default=224, help="image size of a model that is no preset")
+    add("--grey", action="store_true", help="one channel for a model that is no preset, such as paddle:LeNet")
+    add = parser.add_argument_group("the teacher").add_argument
+    add("--teacher", metavar="RUN", type=Path, help="--output of the run that trained it (default: none)")
+    add(
+        "--teacher-cache",
+        metavar="FOLDER",
+        type=Path,
+        help="keeps its logits, for runs with other students (default: it is asked anew)",
+    )
+    add("--distillation", choices=["hard", "soft"], default="hard", help="kind")
+    add("--alpha", type=number("[0, 1]"), default=0.5, help="share of the loss; the paper: hard 0.5, soft 0.1")
+    add("--temperature", type=number("(0, 1e6]"), default=3.0, help="of soft distillation")
+    add("--standardize", action="store_true", help="z-score logits for soft distillation (arXiv 2403.01427)")
+    add_common_options(
+        parser, lr_help="as it is used: the paper's 5e-4 is for 512 images a step", warmup_epochs=5, lr=5e-4
+    )
+
+
+def train(arguments: argparse.Namespace) -> None:
+    from ..models import DeiT
+    from ..training import DistillationLoss, RememberedTeacher, fit, param_groups
+    from .training_run import base_loss, finish, make_step, prepare, start
+
+    default = arguments.parser.get_default("size")
+    if ":" not in arguments.model and (arguments.size != default or arguments.grey):
+        raise UsageError("--size and --grey are for other models; for a preset use --set img_size=64 in_chans=1")
+    if arguments.teacher and arguments.labels:
+        raise UsageError("--teacher is for images with one class each, and --labels gives several")
+    arguments.set = settings(arguments.set)
+    data, run = start(arguments)
+    model, preprocess = _build_model(arguments, len(data.classes))
+    teacher = _load_teacher(arguments.teacher, preprocess, data.classes) if arguments.teacher else None
+    if teacher is None and isinstance(model, DeiT):
+        raise UsageError(
+            f"{arguments.model} has a distillation token, which only a teacher trains: give --teacher, or a --model "
+            "without one, such as deit_tiny_patch16_224"
+        )
+    prepare(arguments, data, preprocess)
+    loss = DistillationLoss(
+        arguments.distillation if teacher else "none",
+        alpha=arguments.alpha,
+        temperature=arguments.temperature,
+        standardize=arguments.standardize,
+        base=base_loss(arguments, data),
+    )
+    step = make_step(
+        arguments,
+        data,
+        model,
+        loss,
+        param_groups(model, arguments.weight_decay),
+        lr=arguments.lr,
+        warmup_epochs=5,
+        warmup_lr=min(1e-6, arguments.lr),
+        final_lr=min(1e-5, arguments.lr),
+    )
+    if teacher and arguments.teacher_cache:
+        teacher = RememberedTeacher(teacher, arguments.teacher_cache, data, arguments.epochs)
+    finish(run, fit(run, step, data, epochs=arguments.epochs, teacher=teacher))
+
+
+def _build_model(arguments: argparse.Namespace, num_classes: int) -> tuple[nn.Layer, Preprocess]:
+    """A preset, or another network, and its `Preprocess`."""
+    import paddle
+
+    from ..images import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+    from ..models import VisionTransformer
+    from ..pretrained import create_model
+    from .training_run import squashed
+
+    source, colon, name = arguments.model.rpartition(":")
+    if not colon:
+        build = functools.partial(create_model, check_preset(name, "--model "))
+    elif source == "paddle":
+        if not callable(build := getattr(paddle.vision.models, name, None)):
+            raise UsageError(f"paddle.vision.models has no network {name!r}; resnet18 is one of them")
+    else:
+        build = _own_network(source, name)
+    try:
+        model = build(num_classes=num_classes, **arguments.set)
+    except TypeError as error:
+        raise UsageError(f"--set does not fit {arguments.model}: {error}") from error
+    if not isinstance(model, VisionTransformer):
+        preprocess = Preprocess(arguments.size, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+        return model, squashed(arguments, preprocess.with_channels(1 if arguments.grey else 3))
+    if arguments.squash:
+        model.preprocess = squashed(arguments, model.preprocess)
+    return model, model.preprocess
+
+
+def _own_network(source: str, name: str) -> Callable[..., Any]:
+    """The function `name` of a Python file, here or beside the program that was started."""
+    path = next((path for path in (Path(source), Path(sys.argv[0]).parent / source) if path.is_file()), None)
+    if path is None or path.suffix != ".py":
+        raise UsageError(f"--model {source}:{name}: expected FILE.py:NAME, with the file here or beside the script")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not callable(build := getattr(module, name, None)):
+        raise UsageError(f"--model {source}:{name}: {path} has no function {name!r}")
+    return build
+
+
+def _load_teacher(run: Path, student_preprocess: Preprocess, classes: list[str]) -> Teacher:
+    """The model that another run trained, frozen."""
+    from ..pretrained import from_pretrained
+    from ..training import Teacher, load_run, read_record
+
+    if not (run / "run.json").exists():
+        raise UsageError(f"--teacher {run} is no run: it has no run.json. Give the --output of one")
+    made = read_record(run)
+    if made["classes"] != classes:
+        raise UsageError(f"the teacher knows the classes {made['classes']}, and the data have {classes}")
+    is_vit = made.get("config") is not None
+    for name in ["result.json", *["model"] * is_vit]:
+        if not (run / name).exists():
+            raise UsageError(f"the teacher's run {run} has not finished: it has no {name}; run its command again")
+    if is_vit:
+        return Teacher(from_pretrained(run / "model"), student=student_preprocess)
+    model, preprocess = _build_model(argparse.Namespace(**made["arguments"]), len(classes))
+    load_run(run, model)
+    return Teacher(model, preprocess, student=student_preprocess)
+
+
+COMMANDS = (Command("train", "a model from scratch, with or without a teacher", train_options, train),)
