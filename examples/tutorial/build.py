@@ -41,9 +41,10 @@ def notebook(language: str) -> nbformat.NotebookNode:
     return new_notebook(cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}})
 
 
-def execute(made: nbformat.NotebookNode, small: bool = False, timeout: int = 1200) -> nbformat.NotebookNode:
-    """Run a notebook in place, from the folder of the notebooks; small: with its short setting.
+def execute(made: nbformat.NotebookNode, small: bool = False, timeout: int | None = None) -> nbformat.NotebookNode:
+    """Run a notebook in place, from the folder of the notebooks.
 
+    small: with its short setting; timeout: of a cell, in seconds.
     Raises nbclient.exceptions.CellExecutionError when a cell fails.
     """
     from nbclient import NotebookClient

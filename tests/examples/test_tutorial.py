@@ -51,7 +51,7 @@ def test_both_notebooks_give_the_same_figures_and_tables():
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_notebook_runs(language):
-    made = build.execute(build.notebook(language), small=True, timeout=120)
+    made = build.execute(build.notebook(language), small=True, timeout=600)
     text = "".join(output.get("text", "") for cell in made.cells for output in cell.get("outputs", []))
     differences = [float(number) for number in re.findall(r"largest difference from .*: ([\d.e-]+)", text)]
     assert len(differences) == 4
