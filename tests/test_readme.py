@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 
@@ -67,7 +68,7 @@ def test_every_new_call_of_the_migration_guide_runs(tmp_path, monkeypatch):
     text = (GUIDES / "migration.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([^`|]+)` \| `([^`|]+)` \|$", text, re.MULTILINE)
     assert len(rows) == len(re.findall(r"^\| `", text, re.MULTILINE))
-    calls = [new for _, new in rows if not new.startswith("python ")]
+    calls = [new for _, new in rows if not new.startswith("vitlib ")]
     assert len(calls) >= 30
     create_model = vitlib.create_model
 
@@ -150,6 +151,21 @@ def test_links_between_pages_lead_somewhere(page):
         found = (folder / path).resolve() if path else page
         assert found.exists(), target
         assert not anchor or anchor in anchors(found.read_text(encoding="utf-8")), target
+
+
+def test_the_vitlib_commands_of_the_pages_are_understood():
+    command_line = pytest.importorskip("vitlib.cli.command_line")
+    parser = command_line.parser_of_all()
+    lines = [
+        line.partition("vitlib ")[2]
+        for page in PAGES
+        for block in blocks(page.read_text(encoding="utf-8"), "bash")
+        for line in block.splitlines()
+        if line.startswith("vitlib ") or "| vitlib " in line
+    ]
+    assert len(lines) > 30
+    for line in lines:
+        parser.parse_args(shlex.split(line))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

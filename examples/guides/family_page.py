@@ -23,7 +23,8 @@ for label, probability, index in vitlib.predict(model, "photo.jpg", top_k=5)[0]:
 `vitlib.predict` takes a path, a list, a folder or a tensor. From a shell:
 
 ```bash
-python examples/classify.py photo.jpg --weights {example}
+vitlib predict photo.jpg --model {example}
+vitlib attention photo.jpg --model {example} --output look.png
 ```"""
 PREDICT_FEATURES = """The model has no classes: a call gives the {what} [B, {width}]. Similar images have similar ones:
 
@@ -34,6 +35,12 @@ import paddle.nn.functional as F
 with paddle.no_grad():
     features = F.normalize(model(model.preprocess(["photo.jpg", "other.jpg"])))  # [2, {width}]
 print(float(features[0] @ features[1]))  # cosine similarity
+```
+
+For a folder of images, from a shell:
+
+```bash
+vitlib embed photos/ --model {example} --output photos.npz
 ```"""
 ZERO_SHOT = """
 
@@ -49,8 +56,36 @@ from vitlib.training import EpochSampler, evaluate
 folder = ImageFolder("imagenet/validation", preprocess=model.preprocess)
 sampler = EpochSampler(len(folder), batch_size=64, shuffle=False, drop_last=False)
 print(evaluate(model, load_batches(folder, sampler), len(folder)).accuracy)  # top-1 in per cent
+```
+
+From a shell, with top-5, calibration and confusions:
+
+```bash
+vitlib evaluate imagenet/validation --model {example}
+```"""
+EVALUATE_FEATURES = """These weights have no classes. Their features are judged by the nearest neighbours of each image
+in a training folder (kNN), or by a linear classifier:
+
+```bash
+vitlib evaluate DATA/validation --knn DATA/train --model {example}
+vitlib evaluate DATA/validation --probe DATA/train --model {example}
 ```"""
 
+
+DEPLOY = """```python
+print(vitlib.export(model, "exported", format="paddle"))  # also "onnx", "openvino"
+with vitlib.Predictor("exported") as predictor:
+    print(predictor.report)  # engine and precision, and why
+```
+
+From a shell:
+
+```bash
+vitlib export {example} served/model.onnx
+vitlib predict photo.jpg --model served
+```
+
+More in the [deployment guide](../deployment.md)."""
 
 figures = functools.cache(vitlib.count)
 
@@ -64,14 +99,15 @@ def family_page(example: str, presets: dict[str, list[str]], hosts: Callable[[li
     fields["what"] = "embeddings that CLIP compares with those of texts" if config.num_classes else "pooled features"
     fields["source"] = published(example).locations[0]
     predict = PREDICT_CLASSES if has_classes else PREDICT_FEATURES + (ZERO_SHOT if config.num_classes else "")
+    evaluate = EVALUATE if has_classes else EVALUATE_FEATURES
     sections = [
         ("Figures", _figures(presets)),
         ("Published weights", _weights(presets, hosts)),
         ("Quick experience", QUICK.format(**fields)),
         ("Training", _training(config.distillation_token, example, name)),
-        ("Evaluation", _evaluation(has_classes)),
+        ("Evaluation", evaluate.format(**fields)),
         ("Prediction", predict.format(**fields)),
-        ("Deployment", _deployment()),
+        ("Deployment", DEPLOY.format(**fields)),
     ]
     return "\n\n".join(f"## {title}\n\n{text}" for title, text in sections)
 
@@ -129,8 +165,8 @@ def _training(distilled: bool, example: str, name: str) -> str:
             "that it teaches:",
             "",
             "```bash",
-            "python examples/train_deit.py DATA --output runs/teacher --model paddle:resnet18 --mixup 0 --cutmix 0",
-            f"python examples/train_deit.py DATA --output runs/student --model {name} --teacher runs/teacher",
+            "vitlib train DATA --output runs/teacher --model paddle:resnet18 --mixup 0 --cutmix 0",
+            f"vitlib train DATA --output runs/student --model {name} --teacher runs/teacher",
             "```",
             "",
         ]
@@ -138,29 +174,9 @@ def _training(distilled: bool, example: str, name: str) -> str:
         "Fine-tuning to the classes of a folder with `train/CLASS/*.jpg`:",
         "",
         "```bash",
-        f"python examples/finetune.py DATA --output runs/mine --weights {example} --layer-decay 0.75",
+        f"vitlib finetune DATA --output runs/mine --weights {example} --layer-decay 0.75",
         "```",
         "",
         "More in the [training guide](../training.md).",
     ]
     return "\n".join(lines)
-
-
-def _evaluation(has_classes: bool) -> str:
-    if has_classes:
-        return EVALUATE
-    return (
-        "These weights have no classes to evaluate. `finetune.py` reports the accuracy of each epoch on\n"
-        "`validation/`, and with `--test` that of the best model on `test/`."
-    )
-
-
-def _deployment() -> str:
-    return (
-        "```python\n"
-        'print(vitlib.export(model, "exported", format="paddle"))  # also "onnx", "openvino"\n'
-        'with vitlib.Predictor("exported") as predictor:\n'
-        "    print(predictor.report)  # engine and precision, and why\n"
-        "```\n\n"
-        "More in the [deployment guide](../deployment.md)."
-    )
