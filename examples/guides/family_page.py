@@ -82,7 +82,7 @@ From a shell:
 
 ```bash
 vitlib export {example} served/model.onnx
-vitlib predict photo.jpg --model served
+{use} --model served
 ```
 
 More in the [deployment guide](../deployment.md)."""
@@ -99,6 +99,7 @@ def family_page(example: str, presets: dict[str, list[str]], hosts: Callable[[li
     fields["what"] = "embeddings that CLIP compares with those of texts" if config.num_classes else "pooled features"
     fields["source"] = published(example).locations[0]
     predict = PREDICT_CLASSES if has_classes else PREDICT_FEATURES + (ZERO_SHOT if config.num_classes else "")
+    fields["use"] = "vitlib predict photo.jpg" if has_classes else "vitlib embed photos/"
     evaluate = EVALUATE if has_classes else EVALUATE_FEATURES
     sections = [
         ("Figures", _figures(presets)),
