@@ -46,7 +46,7 @@ def test_readme_runs_as_it_stands(tmp_path):
     assert (tmp_path / "exported" / "paddle" / "vitlib.json").exists()
 
 
-@pytest.mark.parametrize("name", ["models", "weights", "look_inside", "training", "deployment"])
+@pytest.mark.parametrize("name", ["models", "weights", "look_inside", "training", "deployment", "faq"])
 def test_a_guide_runs_as_it_stands(name, tmp_path, monkeypatch):
     code = blocks((GUIDES / f"{name}.md").read_text(encoding="utf-8"))
     assert code
