@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The runs of results/README.md's table on photographs of clothes, from the folder examples: bash results/clothing10.sh DATA RUNS
+# The runs of README's table on photographs of clothes, from the folder examples: bash results/clothing10.sh DATA RUNS
 # DATA has train/, validation/ and test/. A run that is there already is only evaluated again.
 set -euo pipefail
 data=$1 runs=$2 python=${PYTHON:-python}

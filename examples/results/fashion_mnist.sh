@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The runs of results/README.md's table on Fashion-MNIST, from the folder examples: bash results/fashion_mnist.sh FILE.npz RUNS
+# The runs of README's table on Fashion-MNIST, from the folder examples: bash results/fashion_mnist.sh FILE.npz RUNS
 set -euo pipefail
 data=$2/data runs=$2 python=${PYTHON:-python}
 [ -d "$data" ] || $python fashion_mnist_folder.py "$1" "$data"
