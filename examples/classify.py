@@ -1,4 +1,4 @@
-"""Classify images, and see where the model looks.
+"""Classify images, and see the evidence.
 
     python classify.py image.jpg --look look.png
     python classify.py *.jpg --weights runs/mine
@@ -20,7 +20,7 @@ import paddle
 from weights_option import check_preset, open_weights
 
 import vitlib
-from vitlib.images import decode
+from vitlib.analysis import METHODS, draw_attention, draw_page
 
 CLOTHES = Path(__file__).parent / "clothes"
 
@@ -37,7 +37,10 @@ def parse_arguments():
         "script, hf:org/repo or URL (default: clothes/)",
     )
     parser.add_argument("--top", type=int, default=5, help="how many classes to print")
-    parser.add_argument("--look", metavar="FILE", help="also draw where the model looks, into this file (default: no)")
+    parser.add_argument("--look", metavar="FILE", help="also draw where the evidence is, into this file (default: no)")
+    parser.add_argument(
+        "--method", default="relevance", choices=METHODS, help="of --look; see vitlib.analysis.draw_attention"
+    )
     return parser.parse_args()
 
 
@@ -66,42 +69,13 @@ def read(model, paths):
     return images, unreadable
 
 
-def look(model, images, predictions, path):
-    """Each image as the model sees it, titled by its prediction, and over it the attention of the class token in the
-    last block, both at the resolution of the file."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError("--look draws with matplotlib: pip install 'vitlib[examples]'") from None
-    height, width = model.patch_embed.grid_size
-    figure = Figure(figsize=(6, 3.2 * len(images)), layout="constrained")
-    FigureCanvasAgg(figure)
-    for row, (name, pixels), (best, *_) in zip(
-        figure.subplots(len(images), 2, squeeze=False), images, predictions, strict=True
-    ):
-        (attention,) = vitlib.attention_maps(model, paddle.to_tensor(pixels[np.newaxis]), layers=[-1])
-        seen = (
-            attention.mean(1)[0, 0, model.num_prefix_tokens :].reshape([height, width]).numpy()
-        )  # class token -> patches
-        image = np.asarray(enlarged(model.preprocess, name).crop(name))
-        row[0].imshow(image, cmap="gray")
-        row[0].set_title(f"{Path(name).name}: {best.label}, {100 * best.probability:.0f} %", fontsize=9)
-        row[1].imshow(image if image.ndim == 2 else image.mean(axis=2), cmap="gray")
-        extent = (-0.5, image.shape[1] - 0.5, image.shape[0] - 0.5, -0.5)
-        row[1].imshow(seen, cmap="inferno", alpha=0.6, interpolation="bilinear", extent=extent)
-        row[1].set_title("where the class token looks", fontsize=9)
-        for axis in row:
-            axis.set_axis_off()
-    figure.savefig(path, dpi=200)
-
-
-def enlarged(preprocess, path, most=1024):
-    """A Preprocess that cuts out the same part of the image at its own resolution, up to `most` pixels a side."""
-    sides = np.array(preprocess.size if isinstance(preprocess.size, tuple) else (preprocess.size,) * 2)
-    kept = preprocess.crop_fraction * min(decode(path).size)
-    factor = max(1.0, min(kept / sides.min(), most / sides.max()))
-    return preprocess.replace(size=tuple(int(side) for side in (factor * sides).round()))
+def look(model, paths, arguments):
+    """One image at its own resolution, or a page with a row for each of several."""
+    if len(paths) == 1:
+        picture = draw_attention(model, paths[0], method=arguments.method)
+    else:
+        picture = draw_page(model, paths, method=arguments.method)
+    picture.save(arguments.look)
 
 
 def main(arguments):
@@ -119,7 +93,7 @@ def main(arguments):
         for label, probability, _ in row:
             print(f"  {100 * probability:5.2f} %  {label}")
     if arguments.look and images:
-        look(model, images, predictions, arguments.look)
+        look(model, [path for path, _ in images], arguments)
         print(f"wrote {arguments.look}")
     if unreadable:
         sys.exit("\n".join(f"{startup.script_name()}: {reason}" for reason in unreadable))

@@ -93,6 +93,29 @@ def test_the_table_shows_blocks_that_are_alike_once_and_the_total_last():
     assert "blocks.2.mlp.fc1" in text
 
 
+@pytest.mark.parametrize(
+    ("name", "parameters", "gmacs"),
+    [
+        ("vit_tiny_patch16_224", 5_717_416, 1.254),
+        ("vit_small_patch32_224", 22_878_952, 1.143),
+        ("vit_small_patch16_384", 22_196_584, 15.490),
+        ("vit_base_patch32_384", 88_297_192, 13.044),
+        ("vit_base_patch16_224", 86_567_656, 17.564),
+        ("vit_base_patch8_224", 86_576_872, 78.148),
+        ("vit_large_patch32_384", 306_632_680, 45.276),
+        ("vit_large_patch16_224", 304_326_632, 61.555),
+        ("vit_huge_patch14_518", 633_470_440, 1016.717),
+        ("deit_tiny_distilled_patch16_224", 5_910_800, 1.261),
+        ("deit_small_distilled_patch16_224", 22_436_432, 4.624),
+        ("deit_base_distilled_patch16_384", 87_630_032, 55.591),
+    ],
+)
+def test_the_rows_of_published_architectures_add_up_to_the_published_figures(name, parameters, gmacs):
+    rows = vitlib.summary(name).rows
+    assert sum(row.parameters for row in rows) == parameters
+    assert round(sum(row.macs for row in rows) / 1e9, 3) == gmacs
+
+
 def test_another_size_and_precision():
     model = vitlib.VisionTransformer(**TINY)
     table = vitlib.summary(model, img_size=(64, 32))

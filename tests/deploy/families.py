@@ -17,6 +17,29 @@ FAMILIES = {
     "pre-logits": ({"pre_logits": 20}, [(32, 32)]),
     "distilled with pre-logits": ({"model_class": vitlib.DeiT, "pre_logits": 20}, [(32, 32)]),
     "registers": ({"reg_tokens": 3}, [(32, 32)]),
+    "DINOv2 giant": ({"gated_mlp": True, "activation": "silu", "init_values": 0.1}, [(32, 32)]),
+    "DINOv2 with registers": ({"reg_tokens": 4, "no_embed_class": True, "init_values": 0.1}, [(32, 32)]),
+    "DINOv3": ({"pos_embed": "rotary", "reg_tokens": 4, "init_values": 0.1, "qkv_bias": False}, [(32, 32)]),
+    "DINOv3 of any size": (
+        {"pos_embed": "rotary", "reg_tokens": 4, "global_pool": "avg", "fc_norm": False, "dynamic_img_size": True},
+        [(32, 32), (16, 48), (8, 8)],
+    ),
+    "rotary positions, averaged before the norm, padded": (
+        {
+            "pos_embed": "rotary",
+            "class_token": False,
+            "global_pool": "avg",
+            "dynamic_img_size": True,
+            "dynamic_img_pad": True,
+            "rotary_base": 10.0,
+        },
+        [(32, 32), (33, 17)],
+    ),
+    "SigLIP": ({"class_token": False, "global_pool": "map", "activation": "gelu_tanh"}, [(32, 32)]),
+    "SigLIP without classes or biases": (
+        {"global_pool": "map", "num_classes": 0, "qkv_bias": False, "dynamic_img_size": True},
+        [(16, 48)],
+    ),
     "CLIP": ({"pre_norm": True, "activation": "quick_gelu", "patch_bias": False}, [(32, 32)]),
     "normed queries and keys": ({"qk_norm": True, "qkv_bias": False, "activation": "gelu_tanh"}, [(32, 32)]),
     "no positions": ({"pos_embed": "none", "activation": "silu"}, [(32, 32)]),
@@ -28,6 +51,12 @@ FAMILIES = {
     "any size, padded": ({"dynamic_img_size": True, "dynamic_img_pad": True}, [(32, 32), (33, 17)]),
     "any size of DINO's positions": ({"dynamic_img_size": True, "position_resize": "dino"}, [(32, 32), (16, 48)]),
     "any size, bilinear positions": ({"dynamic_img_size": True, "position_resize": "bilinear"}, [(48, 24)]),
+    "any size of Google's positions": ({"dynamic_img_size": True, "position_resize": "google"}, [(48, 24)]),
+    "any size of DeiT's positions": ({"dynamic_img_size": True, "position_resize": "deit"}, [(48, 24)]),
+    "any size of DINOv2's positions": (
+        {"dynamic_img_size": True, "position_resize": "dinov2_registers"},
+        [(48, 24)],
+    ),
     "any size of aligned corners": ({"dynamic_img_size": True, "position_resize": "torchvision"}, [(8, 56)]),
 }
 

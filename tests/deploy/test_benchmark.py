@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 from conftest import refused
+from shapes import draw_folder
 
 from vitlib.deploy import benchmark, benchmark_peers
-from vitlib.deploy.benchmark import Candidate, Result, ratio, table
+from vitlib.deploy.benchmark import Result, ratio, table
+from vitlib.deploy.benchmark_candidate import Candidate
+from vitlib.deploy.benchmark_folder import FolderResult, folder_table
 
 
 def result(candidate, seconds, is_peer=False, batch=2):
@@ -57,6 +60,24 @@ def test_engines_are_timed_in_turn(tmp_path, capsys):
     assert all(row["peak_bytes"] > 50e6 for row in found["results"])
     assert found["machine"]["threads"] == 1
     assert "vitlib paddle" in capsys.readouterr().out
+
+
+def test_a_folder_is_timed_from_files_to_outputs_beside_the_engine_alone(tmp_path, capsys):
+    folder = draw_folder(tmp_path, train=2, validation=0) / "train"
+    arguments = ["vit_tiny_patch16_224", "--sizes", "32", "--batches", "4", "--rounds", "2", "--threads", "1"]
+    arguments += ["--engines", "paddle", "--precisions", "float32", "--json", str(tmp_path / "r.json")]
+    benchmark.main([*arguments, "--images", str(folder)])
+    (row,) = json.loads((tmp_path / "r.json").read_text())["results"]
+    assert row["num_images"] == len(list(folder.rglob("*.*")))
+    assert all(seconds > 0 for seconds in row["alone"] + row["end_to_end"])
+    assert len(row["alone"]) == len(row["end_to_end"]) == 2
+    assert "vit_tiny_patch16_224, batch 4, paddle float32" in capsys.readouterr().out
+
+
+def test_the_share_of_a_folders_time_is_taken_within_a_round():
+    row = FolderResult("paddle", "float32", "m", 224, 8, 64, [1.0, 4.0, 1.0], [2.0, 5.0, 1.0])
+    assert row.share == 0.8
+    assert folder_table([row]).splitlines()[1].split()[-3:] == ["64.0", "32.0", "0.80"]
 
 
 def test_an_unknown_engine_or_peer_is_refused():

@@ -116,7 +116,7 @@ def test_an_export_that_differs_from_the_model_is_refused_and_leaves_nothing(tin
     pytest.importorskip("onnxruntime")
     monkeypatch.setattr("vitlib.deploy.describe_layers._FUNCTIONS", {paddle.nn.functional.gelu: "gelu_tanh"})
     with refused(ExportError, "differs from the model", "verify=False"):
-        vitlib.export(tiny(), tmp_path / "new" / "model.onnx")
+        vitlib.export(tiny(), tmp_path / "new" / "newer" / "model.onnx")
     assert list(tmp_path.iterdir()) == []
     report = vitlib.export(tiny(), tmp_path / "model.onnx", verify=False)
     assert report.difference is None
@@ -160,6 +160,12 @@ def test_a_place_or_format_that_cannot_be_is_refused(path, format, error, words,
     with refused(error, *words):
         vitlib.export(tiny(), tmp_path / path, format)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_layer_that_is_no_model_is_refused(tmp_path):
+    with refused(TypeError, "Linear", "jit.save"):
+        vitlib.export(paddle.nn.Linear(2, 2), tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_model_that_cannot_be_described_is_refused_before_anything_is_written(tiny, tmp_path):

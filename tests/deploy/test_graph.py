@@ -1,5 +1,7 @@
 """The inference graph holds what outputs need, in the fewest operations, and is made of known layers alone."""
 
+import textwrap
+
 import numpy as np
 import paddle
 import pytest
@@ -9,6 +11,7 @@ from paddle import nn
 
 import vitlib
 from vitlib.deploy import DescriptionError, describe
+from vitlib.deploy import graph as graph_module
 
 D, HIDDEN, TOKENS = TINY["embed_dim"], 4 * TINY["embed_dim"], 17
 
@@ -71,6 +74,16 @@ def test_scale_layer_scale_and_both_heads_are_in_the_weights(tiny):
     both = np.concatenate([model.head.weight.numpy(), model.head_dist.weight.numpy()]) / 2
     np.testing.assert_allclose(graph.weights["model.heads.weight"], both)
     assert not any(node.op == "multiply" for node in graph.nodes)
+
+
+def test_attention_pooling_multiplies_no_keys_and_projects_values_once(tiny):
+    graph = describe(tiny(class_token=False, global_pool="map"))
+    shapes = {name: array.shape for name, array in graph.weights.items() if name.startswith("attn_pool")}
+    assert shapes["attn_pool.logits.weight"] == (D, 3)  # one column a head, in place of keys
+    assert not any(shape == (D, D) for name, shape in shapes.items() if "proj" not in name)
+    values = [node.inputs[0] for node in graph.nodes if "attn_pool.v.weight" in node.inputs]
+    (summed,) = [node for node in graph.nodes if node.outputs == tuple(values)]
+    assert summed.attrs["shape"] == (0, 3, 1, D)  # one row an image and head
 
 
 def test_prefix_tokens_have_their_positions(tiny):
@@ -154,6 +167,16 @@ class ScaledLinear(nn.Linear):
         return graph.multiply(graph.linear(x, self.weight, self.bias), graph.weight(3.0))
 
 
+def test_the_layer_that_the_documentation_shows_is_described(tiny, images):
+    example = textwrap.dedent(graph_module.__doc__.partition("::\n")[2])
+    scope = {"vitlib": vitlib}
+    exec(example, scope)
+    block = type("Block", (vitlib.EncoderBlock,), {"mlp_class": scope["ScaledMLP"]})
+    model, x = tiny(type("Net", (vitlib.VisionTransformer,), {"block_class": block})), images()
+    with vitlib.Predictor(model, "paddle", "float32") as predictor:
+        close(predictor.run(x), eager(model, x))
+
+
 def with_attention(attention):
     block = type("Block", (vitlib.EncoderBlock,), {"attention_class": attention})
     return type("Net", (vitlib.VisionTransformer,), {"block_class": block})
@@ -167,10 +190,12 @@ def test_a_layer_of_ones_own_is_described_by_its_to_graph(tiny, images):
         close(predictor.run(x), eager(model, x))
 
 
-@pytest.mark.parametrize("place", ["qkv", "proj", "fc1", "fc2", "head"])
-def test_a_linear_layer_of_ones_own_can_stand_anywhere(place, tiny, images):
-    model, x = tiny(init_values=0.5), images()
-    holders = {"qkv": model.blocks[2].attn, "proj": model.blocks[2].attn, "head": model}
+@pytest.mark.parametrize("place", ["qkv", "proj", "fc1", "fc2", "head", "q", "kv"])
+@pytest.mark.parametrize("gated", [False, True])
+def test_a_linear_layer_of_ones_own_can_stand_anywhere(place, gated, tiny, images):
+    model, x = tiny(init_values=0.5, gated_mlp=gated, global_pool="map"), images()
+    attn, pool = model.blocks[2].attn, model.attn_pool
+    holders = {"qkv": attn, "proj": attn, "head": model, "q": pool, "kv": pool}
     holder = holders.get(place, model.blocks[2].mlp)
     old = getattr(holder, place)
     new = ScaledLinear(*old.weight.shape)
@@ -187,6 +212,22 @@ def test_parts_made_of_paddles_common_layers_are_described(tiny, images):
     model.eval()
     with vitlib.Predictor(model, "paddle", "float32", verify=False) as predictor:
         close(predictor.run(x), eager(model, x))
+
+
+class PlainRotary(vitlib.layers.RotaryPositions):
+    def forward(self, grid):
+        return super().forward(grid) * 2
+
+
+def test_overridden_rotary_positions_and_pooling_are_refused(tiny):
+    model = tiny(pos_embed="rotary")
+    model.rotary = PlainRotary(16, num_prefix_tokens=1)
+    with refused(DescriptionError, "PlainRotary", "forward"):
+        describe(model)
+    model = tiny(global_pool="map")
+    model.attn_pool.mlp = nn.BatchNorm1D(D)
+    with refused(DescriptionError, "BatchNorm1D"):
+        describe(model)
 
 
 @pytest.mark.parametrize(("attention", "method"), [(MeanAttention, "attend"), (LaterAttention, "attend")])

@@ -7,7 +7,8 @@ import numpy as np
 import paddle
 import pytest
 from conftest import refused
-from families import EVERY_ENGINE, close, eager, need
+from families import ENGINES, EVERY_ENGINE, close, eager, need
+from measure_memory import resident
 from PIL import Image
 
 import vitlib
@@ -141,11 +142,17 @@ def test_double_precision_and_tensors_and_views_are_taken(tiny, images):
             assert (predictor.run(same) == expected).all()
 
 
-@EVERY_ENGINE
-def test_eight_threads_get_the_bits_that_one_gets(engine, tiny, images):
+@pytest.mark.parametrize(
+    ("engine", "precision"),
+    [
+        *((engine, "float32") for engine in ENGINES),
+        *(pytest.param(engine, "bfloat16", marks=BFLOAT16) for engine in ("paddle", "openvino")),
+    ],
+)
+def test_eight_threads_get_the_bits_that_one_gets(engine, precision, tiny, images):
     need(engine)
     batches = [images(batch=1 + index % 5).numpy() + index for index in range(40)]
-    with vitlib.Predictor(tiny(), engine, "float32", verify=False) as predictor:
+    with vitlib.Predictor(tiny(), engine, precision, verify=False) as predictor:
         expected = [predictor.run(batch) for batch in batches]
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             found = list(pool.map(predictor.run, batches))
@@ -172,6 +179,15 @@ def test_a_closed_predictor_says_so(tiny, images):
     predictor.close()
     with refused(ValueError, "closed"):
         predictor.run(images())
+
+
+@BFLOAT16
+def test_a_closed_predictor_still_has_a_report(tiny, images):
+    predictor = vitlib.Predictor(tiny(), "paddle", "bfloat16")
+    predictor.run(images())
+    predictor.close()
+    assert predictor.report.precision == "bfloat16"
+    assert predictor.report.comparison is None
 
 
 def test_leaving_a_long_list_early_stops_the_threads(tiny, folder):
@@ -305,6 +321,9 @@ def test_models_are_taken_by_name_directory_and_file(tiny, images, tmp_path, mon
         assert asked == [(("vit_tiny_patch16_224",), {"pretrained": True})]
     with refused(TypeError, "int"):
         vitlib.Predictor(3)
+    for missing in (tmp_path / "missing", str(tmp_path / "missing.safetensors")):
+        with refused(FileNotFoundError, "missing"):
+            vitlib.Predictor(missing)
 
 
 def test_progress_goes_to_standard_error(tiny, folder, capsys, monkeypatch):
@@ -318,20 +337,29 @@ def test_progress_goes_to_standard_error(tiny, folder, capsys, monkeypatch):
 
 
 @EVERY_ENGINE
-def test_a_thousand_calls_take_no_more_memory(engine, tiny, images):
+def test_many_calls_take_no_more_memory(engine, tiny, images):
+    """`measure_memory.py --calls 1000` is the same at full length, in a process of its own."""
     need(engine)
-
-    def resident():
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * 4096
-
     if not sys.platform.startswith("linux"):
         pytest.skip("reads /proc")
-    x = images(batch=4).numpy()
-    with vitlib.Predictor(tiny(), engine, "float32", verify=False) as predictor:
-        for _ in range(100):
+    x = images(batch=16).numpy()  # 200 kB, and 52 kB of tokens
+    with vitlib.Predictor(tiny(), engine, "float32", outputs="tokens", verify=False) as predictor:
+        for _ in range(200):
             predictor.run(x)
         before = resident()
-        for _ in range(1000):
+        for _ in range(400):
             predictor.run(x)
-        assert resident() - before < 4 << 20
+        assert resident() - before < 8 << 20
+
+
+def test_other_batch_sizes_take_no_copy_of_the_weights_each(images):
+    if not sys.platform.startswith("linux"):
+        pytest.skip("reads /proc")
+    paddle.seed(0)
+    model = vitlib.VisionTransformer(img_size=32, patch_size=16, embed_dim=384, depth=3, num_heads=6)  # 24 MB
+    with vitlib.Predictor(model, "paddle", "float32", verify=False) as predictor:
+        predictor.run(images(batch=8).numpy())
+        before = resident()
+        for batch in range(1, 8):
+            predictor.run(images(batch=batch).numpy())
+        assert resident() - before < 80 << 20

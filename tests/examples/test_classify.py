@@ -76,19 +76,29 @@ def test_of_ten_images_the_readable_ones_are_classified_and_the_broken_one_is_na
     assert " %  " not in written
 
 
-def test_an_image_is_drawn_at_its_own_resolution_and_titled_by_what_the_model_says(tmp_path):
-    import matplotlib.axes
+def test_an_image_is_drawn_at_its_own_resolution_and_several_on_a_page_by_folder_and_file(tmp_path, monkeypatch):
+    Image.new("RGB", (600, 500), "olive").save(tmp_path / "a.jpg")
+    Image.new("RGB", (600, 500), "navy").save(tmp_path / "b.jpg")
+    words, text = [], ImageDraw.ImageDraw.text
 
-    Image.new("RGB", (300, 200), "olive").save(tmp_path / "image.jpg")
-    shown, titles = [], []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(matplotlib.axes.Axes, "imshow", lambda self, pixels, **options: shown.append(pixels.shape[:2]))
-        patch.setattr(matplotlib.axes.Axes, "set_title", lambda self, text, **options: titles.append(text))
-        error, written = call("classify.py", tmp_path / "image.jpg", "--top", 1, "--look", tmp_path / "look.png")
+    def record(self, at, drawn, *args, **options):
+        words.append(drawn)
+        return text(self, at, drawn, *args, **options)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", record)
+    error, written = call("classify.py", tmp_path / "a.jpg", "--look", tmp_path / "look.png")
     assert error is None, written
-    assert shown == [(180, 180), (180, 180), (4, 4)]  # 0.9 of the shorter side, and the attention to 4 x 4 patches
-    said = re.search(r"(\d+)\.\d\d %  (\S+)", written)
-    assert titles[0].startswith(f"image.jpg: {said[2]}, ")
+    best = re.search(r"\d+\.\d\d %  (\S+)", written)[1]
+    assert words[0].startswith(f"{best} · ")
+    with Image.open(tmp_path / "look.png") as picture:
+        assert picture.width == 600
+        assert picture.height > 500
+    words.clear()
+    options = ["--look", tmp_path / "look.png", "--method", "rollout"]
+    error, written = call("classify.py", tmp_path / "a.jpg", tmp_path / "b.jpg", *options)
+    assert error is None, written
+    assert [word for word in words if ".jpg" in word] == [f"{tmp_path.name}/a.jpg", f"{tmp_path.name}/b.jpg"]
+    assert words.count("attention rollout") == 2
 
 
 @pytest.fixture

@@ -27,12 +27,12 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint.json_file import write_json
+from .benchmark_candidate import Candidate
 from .benchmark_peers import PEERS, precisions_of
 from .cpu import has_bfloat16, usable_cores
 from .engines import ENGINES, is_installed
 
 _PAUSE = 0.25  # seconds, in which the threads of the last candidate stop waiting for more work
-_TURN = 0.3  # seconds that a turn should take
 
 
 @dataclass
@@ -55,48 +55,6 @@ class Result:
     @property
     def median(self) -> float:
         return statistics.median(self.seconds)
-
-
-class Candidate:
-    """A process that runs one model in one way."""
-
-    def __init__(self, name: str, precision: str, command: Sequence[str], is_peer: bool, spec: dict[str, Any]) -> None:
-        self.name, self.precision, self.is_peer, self.error = name, precision, is_peer, ""
-        self.repeat: dict[int, int] = {}
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
-        self._ask({"name": name, "precision": precision, **spec})
-
-    def run(self, batch: int) -> dict[str, Any]:
-        """One turn: its median seconds, and the peak memory."""
-        answer = self._ask({"batch": batch, "repeat": self.repeat.get(batch, 1)})
-        if self.error:
-            return {}
-        median = statistics.median(answer["seconds"])
-        self.repeat[batch] = max(1, min(50, int(_TURN / median)))
-        return {"seconds": median, "peak_bytes": answer["peak_bytes"]}
-
-    def close(self) -> None:
-        with suppress(OSError):
-            self.process.stdin.close()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.process.stdout.close()
-
-    def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
-        if self.error:
-            return {}
-        try:
-            self.process.stdin.write(json.dumps(question) + "\n")
-            self.process.stdin.flush()
-            answer = json.loads(self.process.stdout.readline())
-        except (OSError, ValueError):  # a closed pipe, or an empty line
-            answer = {"error": "its process ended"}
-        self.error = answer.get("error", "")
-        return answer
 
 
 def benchmark(
@@ -125,12 +83,10 @@ def benchmark(
     Raises ValueError for an unknown engine or peer. A candidate that fails has its reason in `Result.error`.
     """
     threads = usable_cores() if threads is None else threads
-    names = [name for name in ENGINES if is_installed(name)] if engines is None else list(engines)
-    unknown = set(names) - {*ENGINES, "eager", "eager tuned"} | (set(peer_names or ()) - {*PEERS})
+    own = _own(engines, precisions)
+    unknown = set(peer_names or ()) - {*PEERS}
     if unknown:
-        known = [*ENGINES, "eager", "eager tuned", *PEERS]
-        raise ValueError(f"unknown candidates {sorted(unknown)}; there are {', '.join(map(repr, known))}")
-    own = [(name, each) for name in names for each in precisions if each in _precisions(name)]
+        raise ValueError(f"unknown peers {sorted(unknown)}; there are {', '.join(map(repr, PEERS))}")
     others = [
         (name, each)
         for name in (_installed_peers(peers) if peers else [])
@@ -142,6 +98,16 @@ def benchmark(
         for size in img_sizes:
             results += _one_model(model, size, batches, own, others, peers, rounds, threads)
     return results
+
+
+def _own(engines: Sequence[str] | None, precisions: Sequence[str]) -> list[tuple[str, str]]:
+    """Engines, all installed ones by default, and the precisions that each has. Raises ValueError for unknown ones."""
+    names = [name for name in ENGINES if is_installed(name)] if engines is None else list(engines)
+    known = [*ENGINES, "eager", "eager tuned"]
+    unknown = set(names) - set(known)
+    if unknown:
+        raise ValueError(f"unknown engines {sorted(unknown)}; there are {', '.join(map(repr, known))}")
+    return [(name, each) for name in names for each in precisions if each in _precisions(name)]
 
 
 def _precisions(engine: str) -> tuple[str, ...]:
@@ -260,9 +226,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--peer", action="append", metavar="NAME", help=f"only this one of {', '.join(PEERS)}")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=usable_cores())
+    parser.add_argument(
+        "--images", metavar="FOLDER", help="instead, time a folder from files to outputs beside the engine alone"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the results here")
     parser.add_argument("--plot", metavar="FILE", help="write a plot of time over batch or image size here")
     given = parser.parse_args(arguments)
+    if given.images:
+        from .benchmark_folder import benchmark_folder, folder_table
+
+        found = [
+            row
+            for model in given.models
+            for size in given.sizes
+            for batch in given.batches
+            for row in benchmark_folder(
+                model,
+                given.images,
+                _own(given.engines, given.precisions),
+                img_size=size,
+                batch=batch,
+                rounds=given.rounds,
+                threads=given.threads,
+            )
+        ]
+        print(folder_table(found))
+        _write(given, found)
+        return
     results = benchmark(
         given.models,
         given.batches,
@@ -275,12 +265,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         threads=given.threads,
     )
     print(table(results))
-    if given.json:
-        write_json(given.json, {"machine": machine(given.threads), "results": [asdict(result) for result in results]})
+    _write(given, results)
     if given.plot:
         from .benchmark_plot import plot
 
         plot(results, given.plot)
+
+
+def _write(given: argparse.Namespace, results: Iterable[Any]) -> None:
+    if given.json:
+        write_json(given.json, {"machine": machine(given.threads), "results": [asdict(result) for result in results]})
 
 
 if __name__ == "__main__":

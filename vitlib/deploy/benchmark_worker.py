@@ -23,7 +23,7 @@ def make_candidate(spec: dict[str, Any]) -> Callable[[int], Any]:
     if spec["name"].startswith("eager"):
         if "tuned" in spec["name"]:
             tune_cpu(spec["threads"])
-        model = _model(spec)
+        model = random_model(spec["model"], spec["img_size"])
 
         def prepare_eager(batch: int) -> Callable[[], Any]:
             x = paddle.to_tensor(images(batch))
@@ -55,16 +55,17 @@ def make_candidate(spec: dict[str, Any]) -> Callable[[int], Any]:
 
 def write_exports(spec: dict[str, Any], formats: dict[str, str]) -> None:
     """Export a model once for all candidates that need the same format: {format: directory}."""
-    model = _model(spec)
+    model = random_model(spec["model"], spec["img_size"])
     for format, directory in formats.items():
         export(model, directory, format, verify=False)
 
 
-def _model(spec: dict[str, Any]) -> Any:
+def random_model(name: str, img_size: int) -> Any:
+    """A preset with random weights, in evaluation mode."""
     paddle.seed(0)
     from ..pretrained import create_model
 
-    model = create_model(spec["model"], img_size=spec["img_size"])
+    model = create_model(name, img_size=img_size)
     model.eval()
     return model
 

@@ -10,7 +10,18 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from ..layers import MLP, DropPath, EncoderBlock, LayerNorm, LayerScale, Linear, MultiHeadAttention
+from ..layers import (
+    MLP,
+    DropPath,
+    EncoderBlock,
+    GatedMLP,
+    LayerNorm,
+    LayerScale,
+    Linear,
+    MultiHeadAttention,
+    RotaryAttention,
+    RotaryBlock,
+)
 from ..layers.mlp import ACTIVATIONS
 from .graph import Graph, Value
 from .overrides import DescriptionError, described_as, ways_out
@@ -28,8 +39,11 @@ _ACTIVATION_LAYERS = {nn.ReLU: "relu", nn.Silu: "silu", nn.Tanh: "tanh", nn.Sigm
 _LINEAR = (nn.Linear, Linear)
 _NORM = (nn.LayerNorm, LayerNorm)
 _PASS = (nn.Identity, nn.Dropout, DropPath)
-_KNOWN = (*_ACTIVATION_LAYERS, *_LINEAR, *_NORM, *_PASS, nn.GELU, nn.Sequential, LayerScale, MLP, MultiHeadAttention)
-_KNOWN += (EncoderBlock,)
+_MLP = (MLP, GatedMLP)
+_ATTENTION = (MultiHeadAttention, RotaryAttention)
+_BLOCK = (EncoderBlock, RotaryBlock)
+_KNOWN = (*_ACTIVATION_LAYERS, *_LINEAR, *_NORM, *_PASS, *_MLP, *_ATTENTION, *_BLOCK)
+_KNOWN += (nn.GELU, nn.Sequential, LayerScale)
 
 
 class Affine(NamedTuple):
@@ -86,9 +100,9 @@ def describe_layer(graph: Graph, layer: nn.Layer, x: Value, path: str) -> Value:
             for part in layer:
                 x = graph.layer(part, x)
             return x
-        if kind is MLP:
+        if kind in _MLP:
             return _mlp(graph, layer, x, path)
-        if kind is MultiHeadAttention:
+        if kind in _ATTENTION:
             return _attention(graph, layer, x, path)[0]
         return describe_block(graph, layer, x, path)[0]
 
@@ -104,7 +118,7 @@ def describe_block(
     with_weights: bool = False,
 ) -> tuple[Value, Value | None]:
     """The tokens that are kept of z' = MSA(LN(z)) + z; MLP(LN(z')) + z', and the attention weights [B, H, N, N]."""
-    if not is_plain(block, (EncoderBlock,)):
+    if not is_plain(block, _BLOCK):
         if with_weights:
             raise DescriptionError(f"block {type(block).__name__} does not tell its attention weights")
         x = graph.layer(block, x)
@@ -112,7 +126,7 @@ def describe_block(
             return _kept(graph, x, kept, num_prefix), None
     num_first = kept if isinstance(kept, int) else None
     y, weights = graph.layer(block.norm1, x), None
-    if is_plain(block.attn, (MultiHeadAttention,)):
+    if is_plain(block.attn, _ATTENTION):
         y, weights = _attention(graph, block.attn, y, f"{path}.attn", block.ls1, num_first, with_weights=with_weights)
     elif with_weights:
         raise DescriptionError(f"the to_graph of {type(block.attn).__name__} does not tell its attention weights")
@@ -126,7 +140,7 @@ def describe_block(
         if kept == "mean" and num_prefix:
             x = graph.slice(x, 1, num_prefix)
     y, mean_inside = graph.layer(block.norm2, x), False
-    if is_plain(block.mlp, (MLP,)):
+    if is_plain(block.mlp, _MLP):
         mean_inside = kept == "mean" and is_plain(block.ls2, (*_PASS, LayerScale)) and is_plain(block.drop_path2, _PASS)
         y = _mlp(graph, block.mlp, y, f"{path}.mlp", block.ls2, mean=mean_inside)
     else:
@@ -182,6 +196,8 @@ def _attention(
         q, k, v = (graph.heads(part, num_heads, d) for part in (q, k, v))
     q, k = graph.layer(attn.q_norm, q), graph.layer(attn.k_norm, k)
     with graph.scope(path):
+        if is_plain(attn, (RotaryAttention,)):
+            q, k = graph.rotate(q, d, queries), graph.rotate(k, d)
         if not scaled:
             q = graph.multiply(q, graph.weight(1 / math.sqrt(d), "scale"))
         weights = None
@@ -201,7 +217,11 @@ def _mlp(
     graph: Graph, mlp: nn.Layer, x: Value, path: str, scale: nn.Layer | None = None, *, mean: bool = False
 ) -> Value:
     """scale(mlp(x)): [B, N, D] -> the same, or its mean over the tokens [B, 1, D]."""
-    x = graph.layer(mlp.fc1, x)
+    value = None
+    if is_plain(mlp, (GatedMLP,)):
+        x, value = _gate_and_value(graph, mlp, x, path)
+    else:
+        x = graph.layer(mlp.fc1, x)
     if isinstance(mlp.activation, nn.Layer):
         x = graph.layer(mlp.activation, x)
     elif mlp.activation in _FUNCTIONS:
@@ -212,11 +232,27 @@ def _mlp(
         raise DescriptionError(
             f"the activation {name} is not known; use {', '.join(ACTIVATIONS)}, {ways_out('the MLP')}"
         )
+    if value is not None:
+        with graph.scope(path):
+            x = graph.multiply(x, value, "gated")
     x = graph.layer(mlp.drop1, x)
     if mean:  # the second layer is linear, so its mean is that of the mean
         with graph.scope(path):
             x = graph.mean(x, 1, keepdim=True)
     return graph.layer(mlp.drop2, _product(graph, mlp.fc2, x, f"{path}.fc2", scale))
+
+
+def _gate_and_value(graph: Graph, mlp: nn.Layer, x: Value, path: str) -> tuple[Value, ...]:
+    """The two halves of fc1(x), each [B, N, hidden]."""
+    if not is_plain(mlp.fc1, _LINEAR):
+        x = graph.layer(mlp.fc1, x)
+        with graph.scope(path):
+            return graph.split(x, 2, 2)
+    affine = linear_weights(mlp.fc1)
+    hidden = affine.weight.shape[1] // 2
+    with graph.scope(f"{path}.fc1"):
+        gate, value = affine.columns(0, hidden), affine.columns(hidden, 2 * hidden)
+        return graph.linear(x, *gate, "gate"), graph.linear(x, *value, "value")
 
 
 def _product(graph: Graph, layer: nn.Layer, x: Value, path: str, scale: nn.Layer | None) -> Value:

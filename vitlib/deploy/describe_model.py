@@ -9,20 +9,21 @@ Paddle Inference. Scale and shift of a LayerNorm stay where they are: no engine 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
 import paddle
 from paddle import nn
 
-from ..layers import Linear, PatchEmbed, resample_positions
+from ..layers import AttentionPool, Linear, PatchEmbed, RotaryPositions, resample_positions
 from ..layers.patch_embed import grid_of, to_pair
 from ..models import DeiT, VisionTransformer
 from .describe_layers import Kept, array, describe_block, describe_layer, is_plain, linear_weights
 from .graph import Graph, Images, Value
 from .outputs import block_of, parse_outputs
-from .overrides import described_as
-from .positions import resampled_positions
+from .overrides import DescriptionError, described_as, ways_out
+from .positions import resampled_positions, rotary_turns
 
 
 def describe(
@@ -93,6 +94,8 @@ class _Model:
         to_the_end = len(of_blocks) < len(self.outputs)
         last = len(self.model.blocks) - 1
         x = self.embed()
+        if self.config.pos_embed == "rotary":
+            graph.rotary = self.rotary()
         for index, block in enumerate(self.model.blocks[: last + 1 if to_the_end else max(of_blocks) + 1]):
             with_weights = f"attention_{index}" in self.outputs
             kept = self.kept_tokens() if index == last and f"map_{index}" not in self.outputs else "all"
@@ -129,7 +132,7 @@ class _Model:
         patches = self.patches()
         tokens = [array(getattr(model, name)) for name in model.prefix_names]
         prefix = np.concatenate(tokens, axis=1) if tokens else None
-        if config.pos_embed != "none":
+        if config.has_position_table:
             table = array(model.pos_embed)
             rows = table.shape[1] - int(np.prod(model.patch_embed.grid_size))
             if rows:
@@ -169,6 +172,17 @@ class _Model:
             table = resample_positions(paddle.to_tensor(table), grid, new_grid, config.position_resize)
         return graph.weight(table, "positions")
 
+    def rotary(self) -> tuple[Value, Value]:
+        """Cosines and sines of the turns of all tokens, each [1, P + N, d]."""
+        graph, rotary, size = self.graph, self.model.rotary, self.graph.images.size
+        if described_as(rotary, (RotaryPositions,)) is None:
+            raise DescriptionError(f"the turns of {type(rotary).__name__} are not known; {ways_out('its block')}")
+        if None in size:
+            return rotary_turns(graph, rotary.head_dim, rotary.base, rotary.num_prefix_tokens, self.patch)
+        cos, sin = array(rotary(grid_of(size, self.patch, self.config.dynamic_img_pad)))
+        sin[:, : rotary.head_dim // 2] *= -1
+        return graph.weight(cos[None], "rotary.cos"), graph.weight(sin[None], "rotary.sin")
+
     def kept_tokens(self) -> Kept:
         """Those of the last block that outputs and head read."""
         config = self.config
@@ -203,11 +217,42 @@ class _Model:
         graph, config = self.graph, self.config
         if config.global_pool == "none":
             return tokens
-        if config.global_pool == "avg":
-            return graph.mean(graph.slice(tokens, 1, self.num_prefix) if self.num_prefix else tokens, 1, name="pool")
+        if config.global_pool in ("avg", "map"):
+            patches = graph.slice(tokens, 1, self.num_prefix) if self.num_prefix else tokens
+            return graph.mean(patches, 1, name="pool") if config.global_pool == "avg" else self.attention_pool(patches)
         if count is not None:
             tokens = graph.slice(tokens, 1, 0, count, "read")
         return tokens if config.distillation_token else graph.reshape(tokens, (0, config.embed_dim), "pool")
+
+    def attention_pool(self, x: Value) -> Value:
+        """One query reads all patches: [B, N, D] -> [B, D]
+
+        The query is a constant, so that its products with the keys are one small layer, whose bias softmax would take
+        away again; and values are projected after they were summed, since that is linear.
+        """
+        graph, pool = self.graph, self.model.attn_pool
+        if described_as(pool, (AttentionPool,)) is None:
+            return graph.layer(pool, x)
+        heads, d, dim = pool.num_heads, pool.head_dim, pool.embed_dim
+        q = array(pool.q(pool.latent)).reshape(heads, d) / math.sqrt(d)
+        with graph.scope("attn_pool"):
+            if is_plain(pool.kv, (nn.Linear, Linear)):
+                affine = linear_weights(pool.kv)
+                k, v = affine.columns(0, dim), affine.columns(dim, 2 * dim)
+                logits = graph.linear(x, np.einsum("xhd,hd->xh", k.weight.reshape(dim, heads, d), q), name="logits")
+                weights = graph.softmax(graph.transpose(logits, (0, 2, 1)))  # [B, H, N]
+                y = graph.reshape(graph.matmul(weights, x), (0, heads, 1, dim))
+                y = graph.matmul(y, graph.weight(v.weight.reshape(dim, heads, d).transpose(1, 0, 2), "v.weight"))
+                y = graph.reshape(y, (0, dim))
+                if v.bias is not None:
+                    y = graph.add(y, graph.weight(v.bias, "v.bias"))
+            else:
+                k, v = graph.split(graph.layer(pool.kv, x), 2, 2)
+                query = graph.weight(q.reshape(1, heads, 1, d), "q")
+                y = graph.attention(query, graph.heads(k, heads, d), graph.heads(v, heads, d))
+                y = graph.reshape(y, (0, dim))
+        y = graph.layer(pool.proj, y)
+        return graph.add(y, graph.layer(pool.mlp, graph.layer(pool.norm, y)), "attn_pool.add")
 
     def two_heads(self, features: Value) -> Value:
         """The mean of a DeiT's heads, each on its own token: [B, 2, F] -> [B, num_classes]"""

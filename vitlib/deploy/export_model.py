@@ -73,17 +73,19 @@ def export(
     and verified, vitlib.json last.
 
     Raises `DescriptionError` for a class whose operations are not known (format "paddle" traces those), `ExportError`
-    when the files do not compute what the model does, RuntimeError for a model without values, ImportError for a
-    missing extra, ValueError for arguments that cannot be, FileExistsError for a directory with another export, OSError
-    when the disk does.
+    when the files do not compute what the model does, RuntimeError for a model without values, TypeError for what is no
+    vitlib model, ImportError for a missing extra, ValueError for arguments that cannot be, FileExistsError for a
+    directory with another export, OSError when the disk does.
     """
+    if not isinstance(model, VisionTransformer):
+        raise TypeError(f"expected a vitlib model, found {type(model).__name__}; paddle.jit.save saves any layer")
     if format not in ENDINGS:
         raise ValueError(f"format={format!r}: expected one of {', '.join(map(repr, ENDINGS))}")
     pixels = takes_pixels(input_dtype)
     outputs = default_outputs(model) if outputs is None else outputs
     directory, stem = _place(Path(path), format)
     partial = directory / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
-    created = not directory.exists()
+    created = next((place for place in (*reversed(directory.parents), directory) if not place.exists()), None)
     partial.mkdir(parents=True)
     try:
         exported = write_model(model, partial, stem, format, outputs, img_size=img_size, pixels=pixels)
@@ -91,8 +93,8 @@ def export(
         write_json(partial / MANIFEST, exported.manifest())
         _move(partial, directory, (*exported.files, MANIFEST))
     except BaseException:
-        if created:
-            shutil.rmtree(directory, ignore_errors=True)
+        if created is not None:
+            shutil.rmtree(created, ignore_errors=True)
         raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -1,7 +1,16 @@
 """The inference graph: a short list of operations with their weights in NumPy, which every engine is built from.
 
-`describe` makes one from a model. A layer of one's own takes part by a method
-`to_graph(self, graph, x)`: it adds its operations with the methods of `Graph` and returns the name of its output.
+`describe` makes one from a model. A layer of one's own takes part by a method `to_graph(self, graph, x)`: it adds its
+operations with the methods of `Graph` and returns the name of its output, as here, where `graph.layer` adds those of a
+part that is known::
+
+    class ScaledMLP(vitlib.MLP):
+        def forward(self, x):
+            return 0.5 * super().forward(x)
+
+        def to_graph(self, graph, x):
+            x = graph.activation(graph.layer(self.fc1, x), "gelu")
+            return graph.multiply(graph.layer(self.fc2, x), graph.weight(0.5))
 """
 
 from __future__ import annotations
@@ -61,7 +70,8 @@ class Output:
 class Graph:
     """Operations in the order in which they run. Methods add one and return the name of what it gives.
 
-    Attributes: `images`, the input; `nodes`; `weights`, arrays by name; `outputs`, by the user's name.
+    Attributes: `images`, the input; `nodes`; `weights`, arrays by name; `outputs`, by the user's name; `rotary`, in a
+    model with rotary positions the cosines and sines [1, P + N, d] for `rotate`.
     Values are tokens [B, N, D] unless a method says otherwise.
     """
 
@@ -71,6 +81,7 @@ class Graph:
         self.weights: dict[str, np.ndarray] = {}
         self.outputs: dict[str, Output] = {}
         self.describe_layer: Callable[[Any, Value], Value] | None = None
+        self.rotary: tuple[Value, Value] | None = None
         self._scope = "model"
         self._taken: set[str] = {images.name}
 
@@ -116,6 +127,10 @@ class Graph:
         """LayerNorm over the last axis; weight [D], bias [D] or None."""
         return self._add("layer_norm", [x, *self._weights(weight, bias, name)], name, epsilon=float(epsilon))
 
+    def cos(self, x: Value, name: str = "cos") -> Value:
+        """The cosine of an angle, elementwise."""
+        return self._add("cos", [x], name)
+
     def softmax(self, x: Value, name: str = "softmax") -> Value:
         """Softmax over the last axis."""
         return self._add("softmax", [x], name)
@@ -156,6 +171,16 @@ class Graph:
     def merge_heads(self, x: Value, dim: int, name: str = "merge") -> Value:
         """[B, H, N, d] -> [B, N, H·d], dim wide."""
         return self.reshape(self.transpose(x, (0, 2, 1, 3), name), (0, 0, dim), name)
+
+    def rotate(self, x: Value, head_dim: int, count: int | None = None, name: str = "rotate") -> Value:
+        """Queries or keys [B, H, M, d], turned by `rotary`; count: how many of the first tokens x holds, None: all."""
+        cos, sin = self.rotary
+        if count is not None:
+            cos, sin = self.slice(cos, 1, 0, count, name), self.slice(sin, 1, 0, count, name)
+        turned = self.multiply(x, cos, name)
+        half = head_dim // 2  # -sin of the first half is in the sines
+        swapped = self.concat([self.slice(x, 3, half, None, name), self.slice(x, 3, 0, half, name)], 3, name)
+        return self.add(turned, self.multiply(swapped, sin, name), name)
 
     def attention(self, q: Value, k: Value, v: Value, name: str = "attention") -> Value:
         """softmax(q·kᵀ)·v: q [B, H, M, d], k and v [B, H, N, d] -> [B, H, M, d]. The scale 1/√d is q's already."""

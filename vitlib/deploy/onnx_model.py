@@ -103,6 +103,9 @@ class _Writer:
     def _layer_norm(self, node: Node) -> None:
         self.emit("LayerNormalization", node.inputs, node.outputs, axis=-1, epsilon=node.attrs["epsilon"])
 
+    def _cos(self, node: Node) -> None:
+        self.emit("Cos", node.inputs, node.outputs)
+
     def _softmax(self, node: Node) -> None:
         self.emit("Softmax", node.inputs, node.outputs, axis=-1)
 

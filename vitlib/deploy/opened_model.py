@@ -128,6 +128,7 @@ def _load(source: str | os.PathLike[str]) -> VisionTransformer:
             path=path,
             way_out="Give a directory that vitlib.export wrote",
         )
-    if os.path.exists(path) or path.startswith(("hf:", "http://", "https://")):
-        return from_pretrained(path)
+    is_place = isinstance(source, os.PathLike) or os.path.isabs(path) or os.path.exists(os.path.dirname(path))
+    if os.path.exists(path) or ":" in path or is_place:
+        return from_pretrained(source)
     return create_model(path, pretrained=True)

@@ -139,6 +139,7 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "multiply": lambda node, a, b: a * b,
     "divide": lambda node, a, b: a / b,
     "layer_norm": _layer_norm,
+    "cos": lambda node, x: paddle.cos(x),
     "softmax": lambda node, x: F.softmax(x, axis=-1),
     "activation": _activation,
     "reshape": lambda node, x: paddle.reshape(x, node.attrs["shape"]),

@@ -1,10 +1,12 @@
-"""Position tables in a graph that leaves the image size open.
+"""Positions in a graph that leaves the image size open.
 
-The matrices are those of `vitlib.layers.resize_matrix`. Distances are fractions of whole numbers, which float32 holds
-exactly, and the kernels are sums of products of rectifiers, so that the graph needs no comparisons.
+Tables are resampled by the matrices of `vitlib.layers.resize_matrix`. Distances are fractions of whole numbers, which
+float32 holds exactly, and the kernels are sums of products of rectifiers, so that the graph needs no comparisons.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
@@ -25,6 +27,41 @@ def resampled_positions(
         x = graph.matmul(rows, graph.weight(table.reshape(h, w * dim), "table"))
         x = graph.matmul(columns, graph.reshape(x, (-1, w, dim)))
         return graph.reshape(x, (1, -1, dim))
+
+
+def rotary_turns(
+    graph: Graph, head_dim: int, base: float, num_prefix: int, patch: tuple[int, int]
+) -> tuple[Value, Value]:
+    """The turns of `vitlib.layers.RotaryPositions` for the images' grid: cosines and sines, each [1, P + N, d]; the
+    first half of the sines is negative."""
+    steps = head_dim // 4
+    frequencies = 2 * math.pi * base ** (-np.arange(steps, dtype="float64") / steps)
+    with graph.scope("rotary"):
+        counts = [graph.patch_count(axis, patch[axis]) for axis in (0, 1)]
+        ones = [graph.add(graph.multiply(graph.arange(count), graph.weight(0)), graph.weight(1)) for count in counts]
+        turns = []
+        for count in counts:
+            angles = graph.multiply(_centres(graph, count), graph.weight(frequencies))
+            # sin(x) is cos(x - π/2). Paddle's inplace_pass overwrites x where both cos(x) and sin(x) are asked for
+            shift = graph.weight(np.array([0, -math.pi / 2]).reshape(2, 1, 1), "shift")
+            turns.append(graph.cos(graph.add(graph.reshape(angles, (1, -1, steps)), shift)))  # [2, count, d/4]
+        rows = graph.multiply(graph.reshape(turns[0], (2, -1, 1, steps)), graph.reshape(ones[1], (1, 1, -1, 1)))
+        columns = graph.multiply(graph.reshape(turns[1], (2, 1, -1, steps)), graph.reshape(ones[0], (1, -1, 1, 1)))
+        turns = graph.reshape(graph.concat([rows, columns], 3), (2, -1, 2 * steps))  # [2, N, d/2]
+        if num_prefix:
+            still = np.zeros([2, num_prefix, 2 * steps])
+            still[0] = 1
+            turns = graph.concat([graph.weight(still, "still"), turns], 1)
+        negative = graph.multiply(turns, graph.weight(np.array([1, -1]).reshape(2, 1, 1), "sign"))
+        cos, sin = graph.split(graph.concat([negative, turns], 2), 0, 2)
+        return cos, sin
+
+
+def _centres(graph: Graph, count: Value) -> Value:
+    """Centres of so many patches, in [-1, 1]: [count, 1]"""
+    doubled = graph.add(graph.multiply(graph.arange(count), graph.weight(2)), graph.weight(1))
+    shifted = graph.add(doubled, graph.multiply(count, graph.weight(-1)))
+    return graph.reshape(graph.divide(shifted, count), (-1, 1))
 
 
 def _resize_matrix(graph: Graph, old: int, new: Value, rule: ResizeMethod) -> Value:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .engines import Engine
 from .verify import deviation
 
 LARGEST_DEVIATION = 1e-2  # of the largest logit, up to which "auto" keeps the faster precision
@@ -28,6 +29,12 @@ class Comparison:
     def __str__(self) -> str:
         classes = "" if self.agreement is None else f", the first class agrees on {self.agreement:.1%}"
         return f"differs from float32 by {self.deviation:.2%} of the largest output{classes} ({self.num_images} images)"
+
+
+def run_in_batches(engine: Engine, images: np.ndarray, size: int = 8) -> dict[str, np.ndarray]:
+    """The outputs for many images, without the memory that one batch of them would take."""
+    found = [engine.run(images[start : start + size]) for start in range(0, len(images), size)]
+    return {name: np.concatenate([outputs[name] for outputs in found]) for name in found[0]}
 
 
 def compare(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> Comparison:

@@ -43,7 +43,8 @@ def _eager_output(model: VisionTransformer, x: paddle.Tensor, name: str) -> padd
         return model.intermediates(x, [block], reshape=True)[0]
     if name.startswith("attention"):
         tokens = model.intermediates(x, [block - 1], prefix_tokens=True)[0] if block else model.embed(x)
-        return model.blocks[block].attn.attention_weights(model.blocks[block].norm1(tokens))
+        attention, options = model.blocks[block].attn, model.block_options(x)
+        return attention.attention_weights(model.blocks[block].norm1(tokens), **options)
     tokens = model.forward_features(x)
     return tokens if name == "tokens" else model.forward_head(tokens, pre_logits=True)
 

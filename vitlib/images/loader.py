@@ -90,7 +90,7 @@ def _load(dataset: ImageFolder, sampler: Iterable[list[Any]], num_workers: int) 
             use_shared_memory=_shared_memory_suffices(dataset, sampler, num_workers),
             worker_init_fn=functools.partial(_start_worker, os.getpid()),
         )
-        with _sigterm_blocked():  # in all threads of the workers, which are forked now
+        with _signals_blocked():  # in all threads of the workers, which are forked now
             batches = iter(loader)
         yield from batches
         return
@@ -114,11 +114,11 @@ def _shared_memory_suffices(dataset: ImageFolder, sampler: Any, num_workers: int
 
 
 @contextmanager
-def _sigterm_blocked() -> Iterator[None]:
+def _signals_blocked() -> Iterator[None]:
     if not hasattr(signal, "sigtimedwait"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
     try:
         yield
     finally:

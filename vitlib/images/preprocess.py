@@ -95,7 +95,7 @@ class Preprocess(Record):
             return paddle.to_tensor(self.array(images)[np.newaxis])
         if not images:
             raise ImageError("the list of images is empty; expected at least one")
-        batch = np.empty((len(images), self.in_chans, *self._target()), np.float32)
+        batch = np.empty((len(images), self.in_chans, *self.target_size), np.float32)
         for index, image in enumerate(images):
             batch[index] = self._normalize(self._cropped(image, f"item {index} of the list, counted from 0"))
         return paddle.to_tensor(batch)
@@ -125,7 +125,9 @@ class Preprocess(Record):
         )
         return self.replace(mean=mean, std=std)
 
-    def _target(self) -> tuple[int, int]:
+    @property
+    def target_size(self) -> tuple[int, int]:
+        """(height, width) of the result. Raises ValueError when size is None."""
         if self.size is None:
             raise ValueError(
                 "this Preprocess has no size; use preprocess.replace(size=224) with the size of your model, "
@@ -135,7 +137,7 @@ class Preprocess(Record):
 
     def _cropped(self, image: ImageSource, where: str = "") -> list[Image.Image]:
         """The cropped image; for other than 1 or 3 channels one grey image per channel."""
-        size = self._target()
+        size = self.target_size
         if self.in_chans in (1, 3):
             planes = [decode(image, "L" if self.in_chans == 1 else "RGB", where=where, share=True)]
             fills = [tuple(round(255 * value) for value in self.mean)]

@@ -54,7 +54,7 @@ def resize_and_crop(
     full = resized_size((image.height, image.width), size, crop_fraction, rule)
     covers = rule == "short" or (full[0] >= size[0] and full[1] >= size[1])
     if covers and full[0] * full[1] > WHOLE_UP_TO:
-        start = _offsets(full[0], size[0])[1], _offsets(full[1], size[1])[1]
+        start = crop_offsets(full[0], size[0])[1], crop_offsets(full[1], size[1])[1]
         return resize_part(image, full, start, size, method)
     resized = image if full == (image.height, image.width) else image.resize((full[1], full[0]), method)
     return center_crop(resized, size, fill)
@@ -62,8 +62,8 @@ def resize_and_crop(
 
 def center_crop(image: Image.Image, size: tuple[int, int], fill: int | tuple[int, ...] = 0) -> Image.Image:
     """As torchvision's: offsets rounded half to even; a smaller image is padded, the odd pixel at the far side."""
-    pad_top, top = _offsets(image.height, size[0])
-    pad_left, left = _offsets(image.width, size[1])
+    pad_top, top = crop_offsets(image.height, size[0])
+    pad_left, left = crop_offsets(image.width, size[1])
     if pad_top or pad_left or image.height < size[0] or image.width < size[1]:
         canvas = Image.new(image.mode, (max(image.width, size[1]), max(image.height, size[0])), fill)
         canvas.paste(image, (pad_left, pad_top))
@@ -73,7 +73,7 @@ def center_crop(image: Image.Image, size: tuple[int, int], fill: int | tuple[int
     return image.crop((left, top, left + size[1], top + size[0]))
 
 
-def _offsets(length: int, wanted: int) -> tuple[int, int]:
+def crop_offsets(length: int, wanted: int) -> tuple[int, int]:
     """(padding before, start of the crop in the padded image) along one axis."""
     return max(0, (wanted - length) // 2), max(0, round((length - wanted) / 2))
 

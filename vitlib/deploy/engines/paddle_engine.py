@@ -59,14 +59,12 @@ def _open(exported: Exported, precision: str, threads: int) -> paddle.inference.
     config.enable_new_executor(True)
     config.disable_glog_info()
     config.set_cpu_math_library_num_threads(threads)
-    # Paddle 3.0 calls oneDNN by its old name
-    (config.enable_onednn if hasattr(config, "enable_onednn") else config.enable_mkldnn)()
+    name = "onednn" if hasattr(config, "enable_onednn") else "mkldnn"  # Paddle 3.0 calls it by its old name
+    getattr(config, f"enable_{name}")()
+    # else every batch size and image size keeps a copy of the weights of its own
+    getattr(config, f"set_{name}_cache_capacity")(0)
     if precision == "bfloat16":
-        (
-            config.enable_onednn_bfloat16
-            if hasattr(config, "enable_onednn_bfloat16")
-            else config.enable_mkldnn_bfloat16
-        )()
+        getattr(config, f"enable_{name}_bfloat16")()
     try:
         return paddle.inference.create_predictor(config)
     except Exception as error:  # of many kinds, from C++
