@@ -19,7 +19,6 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 CHINESE = (GUIDES / "zh" / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "examples").rglob("*.md"))]
 FAMILIES = sorted((GUIDES / "families").glob("*.md"))
-NOT_EXPORTED = {"dinov3", "siglip"}  # rotary positions and attention pooling
 
 sys.path.insert(0, str(GUIDES))
 import make_pages  # noqa: E402
@@ -59,7 +58,7 @@ def test_the_code_of_a_family_runs_with_random_weights_and_one_block(page, tmp_p
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (64, 48), "teal").save(tmp_path / name)
     text = page.read_text(encoding="utf-8")
-    program = "\n".join(blocks(text.partition("## Deployment")[0] if page.stem in NOT_EXPORTED else text))
+    program = "\n".join(blocks(text))
     assert "pretrained=True" in program
     run_here(program.replace("pretrained=True", "depth=1"), tmp_path, monkeypatch)
 
