@@ -3,6 +3,7 @@
 import numpy as np
 import paddle
 import pytest
+from conftest import TINY
 
 import vitlib
 from vitlib.layers import EncoderBlock, MultiHeadAttention, RotaryAttention, RotaryBlock, RotaryPositions
@@ -95,3 +96,18 @@ def test_a_subclass_of_the_rotary_block_is_used():
     model = Net(img_size=8, patch_size=4, embed_dim=16, depth=1, num_heads=2, pos_embed="rotary")
     assert type(model.blocks[0].attn) is Attention
     assert vitlib.attention_maps(model, paddle.randn([1, 3, 8, 8]))[0].shape == [1, 2, 5, 5]
+
+
+class ReversedValues(RotaryAttention):
+    def attend(self, q, k, v, mask=None):
+        return vitlib.MultiHeadAttention.attend(self, q, k, v.flip(1), mask)
+
+
+def test_a_subclass_of_rotary_attention_gives_the_same_when_it_is_traced():
+    block = type("Block", (RotaryBlock,), {"attention_class": ReversedValues})
+    model = type("Net", (vitlib.VisionTransformer,), {"block_class": block})(**TINY, pos_embed="rotary")
+    model.eval()
+    x = paddle.randn([2, 3, 32, 32])
+    expected = model(x)
+    traced = paddle.jit.to_static(model, full_graph=True)
+    assert float((traced(x) - expected).abs().max()) < 1e-5

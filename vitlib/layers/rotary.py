@@ -68,7 +68,7 @@ class RotaryAttention(MultiHeadAttention):
         self, x: paddle.Tensor, rotary: paddle.Tensor
     ) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]:
         """x: [B, N, D] -> q, k, v, each [B, N, H, d]; q and k turned."""
-        q, k, v = super().project_qkv(x)
+        q, k, v = MultiHeadAttention.project_qkv(self, x)  # where a subclass is traced, Paddle mistakes super()
         return rotate(q, rotary), rotate(k, rotary), v
 
     def forward(self, x: paddle.Tensor, mask: paddle.Tensor | None = None, *, rotary: paddle.Tensor) -> paddle.Tensor:
