@@ -77,6 +77,7 @@ HOSTS = {
     "https://dl.fbaipublicfiles.com/": "Meta",
     "https://github.com/rwightman/": "timm's releases",
     "https://paddle-imagenet-models-name.bj.bcebos.com/": "PaddleClas",
+    "https://paddle-model-ecology.bj.bcebos.com/": "PaddleClas",
 }
 
 
@@ -104,7 +105,7 @@ def hosts(names: list[str]) -> str:
         for start, host in HOSTS.items()
         if location.startswith(start)
     ]
-    return ", ".join(place for place in HOSTS.values() if place in places) or "–"
+    return ", ".join(place for place in dict.fromkeys(HOSTS.values()) if place in places) or "–"
 
 
 def top1(name: str) -> float | None:
