@@ -34,11 +34,11 @@ def decode(source: ImageSource, mode: str = "RGB", *, where: str = "", share: bo
         source: a path (str or os.PathLike), the bytes of an image file, a file opened for reading bytes, a Pillow
             image, or a uint8 array [H, W], [H, W, 1] (grey) or [H, W, 3] (RGB).
         mode: "RGB" or "L" (grey).
-        where: how errors begin, e.g. "item 3 of the list".
-        share: whether a Pillow image that needs no change may be given back itself, for those who do not write to it.
+        where: beginning of error messages, e.g. "item 3 of the list".
+        share: return a Pillow image that needs no change itself instead of a copy; do not write to it.
 
-    Orientation tags are applied, transparency is laid on white, an animation gives its first frame (an open Pillow
-    image the frame it is at), 16-bit grey is scaled to 8 bits. Neither the image nor any global state is changed;
+    Orientation tags are applied, transparency is laid on white, of an animation the first frame is taken (of an open
+    Pillow image the current one), 16-bit grey is scaled to 8 bits. Neither the image nor any global state is changed;
     no program is started.
 
     Raises:
@@ -72,7 +72,7 @@ def split_channels(source: ImageSource, channels: int, *, where: str = "") -> li
     """The channels of a uint8 array [H, W, channels], each as a grey Pillow image.
 
     For inputs that are neither grey nor RGB (multispectral, depth, several microscope stains). Raises ImageError for
-    anything else; `where` is how errors begin.
+    anything else; `where` is the beginning of error messages.
     """
     name = _name(source, where)
     if isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)) or hasattr(source, "read"):

@@ -98,8 +98,8 @@ class MultiHeadAttention(nn.Layer):
     def attention_weights(self, x: paddle.Tensor, mask: paddle.Tensor | None = None) -> paddle.Tensor:
         """The attention weights of `forward` for x [B, N, D], without dropout: [B, H, N, N], rows are queries.
 
-        For a subclass that overrides `attend` they are found by calling it with the rows of an identity as values,
-        which gives its matrix where it is linear in the values.
+        For a subclass that overrides `attend`, it is called with an identity matrix as values, which gives the weights
+        if `attend` is linear in the values.
         """
         q, k, _ = self.project_qkv(x)
         return self.weights_of(q, k, mask)

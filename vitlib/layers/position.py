@@ -16,7 +16,7 @@ import paddle.nn.functional as F
 
 @dataclass(frozen=True)
 class ResizeMethod:
-    """How an output coordinate maps to the input, and with which kernel the input is read there.
+    """The mapping of an output coordinate to the input, and the interpolation kernel.
 
     kernel: "linear" or "cubic"; a: the cubic's parameter; antialias: widen the kernel by the shrink factor and leave
     out taps beyond the border (otherwise they repeat its value); align_corners: first and last pixel centres coincide

@@ -1,7 +1,7 @@
 """Rotary positions (RoPE, arXiv 2104.09864) over the patch grid, as in DINOv3 (arXiv 2508.10104).
 
-Queries and keys are turned by angles that grow with the place of their patch, so that their products depend on where
-the patches are to each other. There is no table: the angles are computed for each grid.
+Queries and keys are rotated by angles proportional to the position of their patch, so their products depend on the
+relative positions of the patches. There is no table: the angles are computed for each grid.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from .encoder_block import EncoderBlock
 
 
 class RotaryPositions(nn.Layer):
-    """The turns of all tokens of a patch grid (rows, columns): [2, P + N, d], cosines and sines.
+    """Cosines and sines of the rotary angles of all tokens of a patch grid (rows, columns): [2, P + N, d].
 
     The centres of the patches lie in [-1, 1] along each axis, whatever the grid. The first half of the d/2 angles of a
     head is for the row, the second for the column; angle j is 2π · centre / base^(4j/d). The P tokens before the
-    patches are not turned.
+    patches are not rotated.
 
     Args:
         head_dim: width d of a head, a multiple of 4.
-        base: period of the slowest turn; the fastest has period 1.
+        base: period of the slowest angle; the fastest has period 1.
         num_prefix_tokens: P.
 
     Raises ValueError when head_dim is not a multiple of 4.
@@ -55,7 +55,7 @@ class RotaryPositions(nn.Layer):
 
 
 def rotate(x: paddle.Tensor, rotary: paddle.Tensor) -> paddle.Tensor:
-    """Turn the pairs (j, j + d/2) of each head: x [B, N, H, d], rotary [2, N, d] -> [B, N, H, d]."""
+    """Rotate the pairs (j, j + d/2) of each head: x [B, N, H, d], rotary [2, N, d] -> [B, N, H, d]."""
     cos, sin = rotary.astype(x.dtype).unsqueeze(2)  # each [N, 1, d]
     first, second = x.chunk(2, axis=-1)
     return x * cos + paddle.concat([-second, first], axis=-1) * sin

@@ -39,7 +39,7 @@ class DeiTLogits(NamedTuple):
 class DeiT(VisionTransformer):
     """`VisionTransformer` with a distillation token after the class token and a head on it (DeiT paper, §4, figure 2).
 
-    In training a call gives `DeiTLogits`, for the two halves of the loss; in evaluation the mean of the two heads
+    A call returns `DeiTLogits` in training, for the two parts of the loss, and the mean of the two heads in evaluation
     (DeiT paper, §4, "joint classifiers"; the mean of logits, as in the original code).
     """
 
@@ -57,7 +57,7 @@ class DeiT(VisionTransformer):
     ) -> paddle.Tensor | DeiTLogits:
         """Tokens after the final norm [B, P + N, D] -> `DeiTLogits` in training or on request, else their mean.
 
-        pre_logits: give the mean of what the two heads see instead, [B, num_features] (as timm).
+        pre_logits: return the mean of the inputs of the two heads instead, [B, num_features] (as timm).
         """
         features, distillation_features = self._head_features(tokens[:, 0]), self._head_features(tokens[:, 1])
         if pre_logits:

@@ -15,11 +15,11 @@ _ENTERED: WeakKeyDictionary[nn.Layer, tuple[int, bool]] = WeakKeyDictionary()  #
 
 @contextmanager
 def evaluation_mode(model: nn.Layer) -> Iterator[None]:
-    """Put a layer and its sublayers into evaluation mode, and give each its own mode back afterwards.
+    """Put a layer and its sublayers into evaluation mode, and restore the mode of each afterwards.
 
     Any number of threads may be inside for the same layers: the first one in saves the mode of a layer and the last one
-    out restores it. Training is another matter: a thread that trains the model meanwhile trains it in evaluation mode,
-    and a call of `train()` inside is undone at the end. Give that thread a copy of the model.
+    out restores it. Do not train the model in another thread meanwhile: it would be trained in evaluation mode, and a
+    call of `train()` is undone at the end. Give that thread a copy of the model.
     """
     layers = model.sublayers(include_self=True)
     with _LOCK:

@@ -27,14 +27,14 @@ class FeatureExtractor:
         reshape: bool = False,
         prefix_tokens: bool = False,
     ) -> list[Any]:
-        """Outputs of chosen blocks for images [B, C, H, W]: one entry a layer, in the order asked for.
+        """Outputs of chosen blocks for images [B, C, H, W]: one entry per layer, in the requested order.
 
         Args:
             x: images.
             layers: indices (negative ones count from the end), a count n for the last n blocks, or None for all.
-            norm: apply the model's final norm; otherwise tokens are as the block left them.
+            norm: apply the model's final norm; otherwise the output of the block as it is.
             reshape: give patches as maps [B, D, h, w] instead of [B, N, D].
-            prefix_tokens: keep them: [B, P + N, D], or with reshape pairs (map, prefix [B, P, D]).
+            prefix_tokens: return the prefix tokens too: [B, P + N, D], or with reshape pairs (map, prefix [B, P, D]).
 
         Blocks after the last one asked for are not run. Raises ValueError for a layer that does not exist.
         """

@@ -19,11 +19,11 @@ class Checkpoints:
     """The last `keep` checkpoints of one run, in files step-00001234.safetensors.
 
     Args:
-        directory: made when it does not exist. One run has it to itself.
+        directory: created if it does not exist. Use one directory per run.
         keep: checkpoints to keep. With 2 or more, a damaged last one costs the work of one interval, not of the run.
         rank: of this process. Only 0 writes and removes; all may read.
 
-    A checkpoint is written beside the others and takes its name when it is whole and on the disk; only then are older
+    A checkpoint is written under a temporary name and renamed when it is complete and on the disk; only then are older
     ones removed. Files that a killed run left half-written (`.vitlib-*.partial`) are removed here.
 
     `damaged` holds a sentence for each file that the last call of `latest` passed over.

@@ -31,7 +31,7 @@ class DistillationLoss(nn.Layer):
             "original": as the original code, which divides by every element of the logits (`numel`) and so weighs
             the teacher C times less, C being the number of classes.
         standardize: z-score the logits of the student and of the teacher over the classes before the temperature
-            divides them, so that soft distillation asks for the teacher's order and relations, not for its scale
+            divides them, so that the student learns the teacher's relations between classes, not its scale
             ("Logit Standardization in Knowledge Distillation", arXiv 2403.01427; standard deviations over C - 1, as in
             its code). A deviation below 0.1 counts as 0.1: a head that starts with zeros would have an infinite
             gradient.
@@ -44,12 +44,12 @@ class DistillationLoss(nn.Layer):
             [B, C], on which both terms then act (the paper's distillation without a token).
         labels: class indices [B] or soft targets [B, C]; an array or a tensor.
         teacher_logits: [B, C]; they receive no gradient. None for kind "none".
-    Gives a scalar. Equals facebookresearch/deit's `DistillationLoss` (reduction="original"). `for_model_fit` is the
+    Returns a scalar. Equals facebookresearch/deit's `DistillationLoss` (reduction="original"). `for_model_fit` is the
     same for `paddle.Model`.
 
     Raises ValueError for a kind, alpha, temperature, reduction or label smoothing that cannot work, for a missing
-    teacher, and for logits that do not fit each other. Kind "none" leaves the second head of a DeiT as it is, for which
-    `paddle.DataParallel` waits: `TrainingStep` cares for that; other loops have to add 0 times its logits.
+    teacher, and for logits that do not fit each other. With kind "none" the second head of a DeiT gets no gradient, and
+    `paddle.DataParallel` waits for one: `TrainingStep` handles this; in a loop of your own add 0 times its logits.
     """
 
     def __init__(

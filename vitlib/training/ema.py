@@ -14,7 +14,7 @@ from .parallel import unwrapped
 
 
 class ExponentialMovingAverage:
-    """average ← decay · average + (1 - decay) · weight after every step; starts as the weights that the model has.
+    """average ← decay · average + (1 - decay) · weight after every step. It starts with the model's weights.
 
     Args:
         model: in a `paddle.DataParallel` or not.
@@ -27,7 +27,7 @@ class ExponentialMovingAverage:
     half precision.
 
     Raises ValueError for a decay outside [0, 1) and a model without values, and, from every method, when the model's
-    parameters or shapes are no longer those it was made with (after `reset_head` or `set_image_size`).
+    parameters have other names or shapes than at construction (after `reset_head` or `set_image_size`).
     """
 
     def __init__(self, model: nn.Layer, decay: float = 0.99996, *, warmup: bool = False) -> None:
@@ -41,7 +41,7 @@ class ExponentialMovingAverage:
 
     @paddle.no_grad()
     def update(self) -> None:
-        """Take the model's present weights into the average."""
+        """Update the average with the model's present weights."""
         decay = self.decay
         if self.warmup:
             decay = min(decay, (1 + self.num_updates) / (10 + self.num_updates))

@@ -28,16 +28,16 @@ def param_groups(
 
     Args:
         model: in a `paddle.DataParallel` or not. Its frozen parameters are left out.
-        weight_decay: for all parameters but biases, others of one dimension (norms, LayerScale), and what
-            `no_weight_decay()` of the model, or of any layer within it, names: a ViT's position table and class,
-            distillation and register tokens. Those have 0.
+        weight_decay: for all parameters except biases, other one-dimensional parameters (norms, LayerScale), and those
+            that `no_weight_decay()` of the model or of a layer in it names: a ViT's position table and class,
+            distillation and register tokens. These have 0.
         layer_decay: factor, in (0, 1], by which the learning rate falls from each layer to the one before it (BEiT,
             arXiv 2106.08254; MAE takes 0.65 for ViT-B). Layers are timm's: the embedding 0, block i at i + 1, the
             final norm with the last block, and all after it (heads, norm after pooling) last, with factor 1.
             Needs a model with `blocks`, or a model around exactly one.
         no_weight_decay: more names, or shell patterns such as "adapter.*", of parameters without decay.
 
-    Gives dicts of "params", "weight_decay" and "learning_rate", a factor of the optimizer's (Paddle's meaning); the
+    Returns dicts of "params", "weight_decay" and "learning_rate", a factor of the optimizer's (Paddle's meaning); the
     first layer first. Equals timm's `param_groups_weight_decay` and `param_groups_layer_decay`.
 
     Raises ValueError for a model without trainable parameters, a negative weight_decay, a layer_decay outside (0, 1]

@@ -1,4 +1,4 @@
-"""`RememberedTeacher`: a teacher that answers once for the batches of a run, for runs that differ in the student."""
+"""`RememberedTeacher`: keeps a teacher's logits on the disk, for several runs that differ only in the student."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RememberedTeacher:
 
     Args:
         teacher: asked for the batches that are not in the file. A batch that lacks unreadable images is not kept.
-        directory: made when it does not exist; it has a file for each run and process.
+        directory: created if it does not exist; it has one file per run and process.
         data: prepared; it says which batch the run is at.
         epochs: of the run.
 

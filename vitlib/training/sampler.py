@@ -30,8 +30,8 @@ class EpochSampler:
         drop_last: leave out the last, smaller batch of an epoch. False, for evaluation: every sample once over all
             processes, none twice; a process that has no part in the last batch has a batch less.
 
-    `draw` numbers what is drawn over the entire run: epoch * length + position in the epoch's order. No two are equal,
-    on any process, and they do not depend on the batch size.
+    `draw` is the number of the sample over the entire run: epoch * length + position in the epoch's order. No two draws
+    of a run are equal, on any process, and they do not depend on the batch size.
 
     `epoch` and `batch` tell where training is. Loaders read ahead, so iterating changes neither: call `advance` after
     each batch that was trained on. An iteration starts at `batch`, so after `set_state_dict` an epoch is taken up

@@ -26,8 +26,8 @@ def warmup_cosine(
         warmup_lr, final_lr: the rate at the start (if there is a warm-up) and at the end.
 
     Give it to the optimizer as learning_rate and call its `step()` after every `optimizer.step()` (`TrainingStep`
-    does). `state_dict` and `set_state_dict` resume it. Paddle's own CosineAnnealingDecay climbs again after its last
-    step; this stays.
+    does). `state_dict` and `set_state_dict` resume it. Paddle's own CosineAnnealingDecay rises again after its last
+    step; this schedule keeps final_lr.
 
     Raises ValueError for rates that are not finite, below 0 or above base_lr, and for steps that do not fit.
     """

@@ -17,7 +17,8 @@ from .param_groups import trained_parameters
 
 
 class TrainingStep:
-    """`step(images, *targets)`, tensors or arrays, trains a model by one batch and gives its loss as a float.
+    """One training step: `step(images, *targets)`, tensors or arrays, trains on one batch and returns the loss as a
+    float.
 
     Args:
         model: in training mode; in a `paddle.DataParallel` or not. `model.set_recompute()` saves memory in here too.
@@ -27,16 +28,16 @@ class TrainingStep:
         optimizer: any of Paddle's. Without a grad_clip when it has parameter groups, as Paddle then clips each
             group by itself; use clip_norm.
         accumulate: number k of calls for one optimizer step. The gradient is the mean over the k batches, that of one
-            k times larger batch if they are equally large. Processes exchange gradients at the k-th alone.
-        clip_norm: scale gradients down to this global norm (as `torch.nn.utils.clip_grad_norm_`); None never does.
+            k times larger batch if they are equally large. Processes exchange gradients at the k-th call only.
+        clip_norm: scale gradients down to this global norm (as `torch.nn.utils.clip_grad_norm_`); None: no clipping.
         amp: "bfloat16" or "float16" for mixed precision (`paddle.amp.auto_cast`, level O1), float16 with a scaled
             loss; on accelerators only. None: as the model is.
         schedule: a `paddle.optimizer.lr.LRScheduler`, such as `warmup_cosine` makes, stepped after the optimizer, which
-            has to be made with it. Without, nobody here steps it: the optimizer stays at the schedule's first rate.
+            has to be made with it. Without it the schedule is not stepped, and the optimizer keeps its first rate.
         ema: an `ExponentialMovingAverage`, updated after the optimizer.
 
-    After a call `outputs` is what the model gave. After an optimizer step `num_steps` has grown by one, and `grad_norm`
-    is the global norm before clipping.
+    After a call `outputs` holds the model's outputs. After an optimizer step `num_steps` has grown by one, and
+    `grad_norm` is the global norm before clipping.
     `state_dict` and `set_state_dict` resume it; take them between optimizer steps.
 
     Raises ValueError for options that cannot work. A call raises RuntimeError for a model in evaluation mode, and
@@ -153,7 +154,7 @@ class TrainingStep:
         return self._pending
 
     def drop_pending(self) -> None:
-        """Forget those, as at the end of an epoch that their number does not divide."""
+        """Discard these gradients, as at the end of an epoch whose number of batches `accumulate` does not divide."""
         if self._pending:
             self._clear()
 

@@ -29,14 +29,15 @@ class Teacher:
 
     Args:
         model: gives logits [B, K] for images. It is put into evaluation mode at every call. Of a pair of heads
-            (`DeiTLogits`) the mean counts; of another tuple or list, as networks with auxiliary classifiers give, the
-            first tensor.
+            (`DeiTLogits`) the mean is used; of another tuple or list (networks with auxiliary classifiers) the first
+            tensor.
         preprocess: how images are normalised for the teacher; its size, if it has one, is what they are resized to
             (bicubic). Default: model.preprocess, where there is one.
-        student: how the images that it will be given were normalised, a `Preprocess` or a model that has one, to be
-            undone. None: as the teacher's.
+        student: normalisation of the images that the teacher will be given, which is undone: a `Preprocess`, or a model
+            that has one. None: the same as the teacher's.
 
-    It is not a Layer: a student that holds it neither trains nor saves the teacher, and `train()` does not reach it.
+    A Teacher is not a Layer: a student that has it as an attribute neither trains nor saves it, and `student.train()`
+    does not change its mode.
 
     Raises ValueError when `student` is given and the teacher's own preprocessing is not known, and for other channels.
     """
@@ -65,7 +66,7 @@ class Teacher:
             return final_logits(self.model(self.convert(images)))
 
     def convert(self, images: paddle.Tensor) -> paddle.Tensor:
-        """The student's images [B, C, H, W] as the teacher wants them."""
+        """The student's images [B, C, H, W], normalised and resized for the teacher."""
         if self.preprocess is None:
             return images
         ours, theirs = self.student, self.preprocess
@@ -85,11 +86,11 @@ class TeacherLogits:
     """A teacher's logits for every sample of a data set, [N, K], computed once, by index.
 
     `TeacherLogits.compute(teacher, dataset)` makes them, `logits[indices]` gives [B, K] float32, and
-    `logits.attach(dataset)` adds them to its samples. They are those of the images as `dataset` gives them: for a
-    student that sees other crops or mixtures of them, they are an approximation (the paper runs the teacher on the
-    student's own batch, as `Teacher` does; on a mixed batch only that is right).
+    `logits.attach(dataset)` adds them to its samples. They belong to the images as `dataset` returns them. For a
+    student that sees other crops or mixtures, they are an approximation: the paper runs the teacher on the student's
+    own batch, as `Teacher` does, and for mixed batches only that is right.
 
-    array: [N, K] of floats, in memory or mapped; of float16, half the size, which is precise enough.
+    array: floats [N, K], in memory or memory-mapped. float16 halves the size and is precise enough.
     Raises ValueError for another array.
     """
 

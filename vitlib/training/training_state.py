@@ -44,7 +44,7 @@ def training_state(
 
     Args:
         model: its parameters and persistent buffers (running means of BatchNorm); the model itself, not
-            `paddle.DataParallel` around it, so that other numbers of processes can take it up.
+            `paddle.DataParallel` around it, so that the run can be resumed with another number of processes.
         optimizer: its moments, powers of beta, float32 master weights, and learning rate.
         scheduler: of the learning rate; default: the one that the optimizer was made with.
         ema: an average of the weights; its tensors should be under the model's names.
@@ -52,7 +52,7 @@ def training_state(
         rng: random generators, one or several by name, beside Paddle's, NumPy's and Python's global ones.
         extra: anything else that `Checkpoints` can save.
 
-    The tensors are the live ones: save them before the next step. Raises ValueError when the optimizer has moments of
+    The tensors are not copied: save them before the next step. Raises ValueError when the optimizer has moments of
     parameters that are not the model's.
     """
     scheduler = _scheduler(optimizer, scheduler)

@@ -11,14 +11,14 @@ from .match import fold_blocks
 class LoadReport:
     """Everything that loading did with a source of weights.
 
-    source, format, wrapper: which file, of which format, under which keys and prefixes the weights were.
-    dialect: whose names they were.
-    assumed: properties of the model that neither names, shapes nor a config tell, with the values that were taken.
-    loaded: parameters that hold the file's values, changed or not.
-    resized: parameter -> how it was changed on the way.
-    reset: parameters that were not loaded and have their own initial values.
+    source, format, wrapper: the file, its format, and the keys and prefixes under which the weights were found.
+    dialect: the codebase whose tensor names the file has.
+    assumed: properties of the model that names, shapes and config do not determine, with the assumed values.
+    loaded: parameters with values from the file, also if they were resized.
+    resized: {parameter: how it was changed}.
+    reset: parameters that were not loaded and have initial values.
     left_out: tensors of the file that were not used.
-    notes: numerics and preprocessing that the source brought, and what was inferred.
+    notes: numerics and preprocessing taken from the source, and inferred properties.
     """
 
     source: str
