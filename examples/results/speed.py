@@ -93,10 +93,10 @@ PAGES = ("README.md", "examples/guides/zh/README.md", "examples/guides/deploymen
 def with_tables(text):
     """A page with its tables, which stand between <!-- speed:NAME --> and <!-- speed:end -->, made anew."""
     for name, table in TABLES.items():
-        begin, end = f"<!-- speed:{name} -->\n", "\n<!-- speed:end -->"
+        begin, end = f"<!-- speed:{name} -->\n", "<!-- speed:end -->"
         if begin in text:
             before, _, rest = text.partition(begin)
-            text = before + begin + table() + end + rest.partition(end)[2]
+            text = f"{before}{begin}{table()}\n{end}{rest.partition(end)[2]}"
     return text
 
 
