@@ -95,7 +95,7 @@ def main():
         sys.exit(f"quickstart.py: --picture {arguments.picture}: there is no folder {folder}; make it, or name another")
     clothes = vitlib.from_pretrained(Path(__file__).parent / "clothes")
     try:
-        said = vitlib.predict(clothes, arguments.photos, top_k=1)
+        dressed = vitlib.predict(clothes, arguments.photos, top_k=1)
         page = draw_page(clothes, arguments.photos)
     except (vitlib.ImageError, OSError) as error:
         sys.exit(f"quickstart.py: --photos: {error}")
@@ -131,7 +131,7 @@ def main():
     print(f"wrote {arguments.picture}")
 
     print("and photographs, for a small model that knows ten kinds of clothes:")
-    for photo, ((label, probability, _),) in zip(arguments.photos, said, strict=True):
+    for photo, ((label, probability, _),) in zip(arguments.photos, dressed, strict=True):
         print(f"  {Path(photo).name}: {label}, {100 * probability:.0f} %")
     looks = picture.with_stem(f"{picture.stem}-photos")
     page.save(looks)

@@ -305,7 +305,7 @@ def test_a_model_of_finetune_teaches_only_when_it_has_finished(folder, tmp_path)
         (["--model", "paddle:resnet"], ["no network 'resnet'", "resnet18"]),
         (["--model", "small_resnet.py:resnet"], ["small_resnet.py has no function 'resnet'"]),
         (["--model", "resnet.py:resnet"], ["--model resnet.py:resnet: expected FILE.py:NAME"]),
-        (["--squash", 100], ["--squash 100: expected at least the size of the model's images, 224"]),
+        (["--squash", 100], ["--squash 100: expected at least the image size 224"]),
     ],
 )
 def test_options_that_cannot_work_are_told_in_a_sentence(folder, tmp_path, options, words):
