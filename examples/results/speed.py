@@ -100,12 +100,45 @@ def with_tables(text):
     return text
 
 
+def draw():
+    """Milliseconds per image of ViT-S/16 in float32, over batch and image size, as examples/guides/images/speed.png."""
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, 2, figsize=(9, 3.4), sharey=False)
+    labels = {candidate: label for label, candidate in ENGINES}
+    for panel, name, key in zip(panels, ("batch", "size"), ("batch", "img_size"), strict=True):
+        results = json.loads((HERE / "speed" / f"{name}.json").read_text())["results"]
+        for candidate in dict.fromkeys(result["candidate"] for result in results):
+            label = labels.get(candidate, "timm's export on OpenVINO, latency")
+            points = [
+                (result[key], 1e3 * statistics.median(result["seconds"]) / result["batch"])
+                for result in results
+                if result["candidate"] == candidate
+            ]
+            style = "-" if label.startswith("vitlib") else "--"
+            panel.plot(*zip(*sorted(points), strict=True), style, marker="o", markersize=4, label=label)
+        ticks = sorted({result[key] for result in results})
+        panel.set(xscale="log", yscale="log", ylabel="ms per image")
+        panel.set_xticks(ticks, [str(tick) for tick in ticks])
+        panel.minorticks_off()
+        panel.grid(alpha=0.3)
+    panels[0].set(xlabel="images in a batch, 224 x 224", title="ViT-S/16, float32, two cores")
+    panels[1].set(xlabel="side of the image, batch 1", title="n tokens cost n + n\N{SUPERSCRIPT TWO}")
+    panels[0].set(yscale="linear")
+    panels[0].set_ylim(bottom=0)
+    panels[1].yaxis.set_major_formatter("{x:g}")
+    panels[1].legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(ROOT / "examples" / "guides" / "images" / "speed.png", dpi=130)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--write", action="store_true", help="put the tables into the pages")
+    parser.add_argument("--write", action="store_true", help="put the tables into the pages, and draw the plot")
     if not parser.parse_args().write:
         print("\n\n".join(table() for table in TABLES.values()))
         return
+    draw()
     for page in PAGES:
         path = ROOT / page
         path.write_text(with_tables(path.read_text(encoding="utf-8")), encoding="utf-8")

@@ -14,4 +14,7 @@ bench $(vit large) --batches 8 --engines openvino "${settings[@]}" --json speed/
 bench $(vit large) --batches 8 --engines paddle "${settings[@]}" --peer "onnxruntime of timm's export" --json speed/large.json
 bench $(vit tiny small base) --batches 1 8 --engines "eager tuned" --precisions float32 --peer "timm eager" --json speed/eager.json
 vitlib bench $(vit small base) --batches 8 --engines openvino --precisions bfloat16 int8 --rounds 9 --json speed/int8.json
+more=(--engines paddle openvino --precisions float32 --peer "$timm, latency" --peer "timm eager" --rounds 3)
+bench $(vit small) --batches 1 4 16 64 "${more[@]}" --json speed/batch.json
+bench $(vit small) --batches 1 --sizes 224 384 512 768 1024 "${more[@]}" --json speed/size.json
 python speed.py --write

@@ -344,12 +344,13 @@ def test_many_calls_take_no_more_memory(engine, tiny, images):
         pytest.skip("reads /proc")
     x = images(batch=16).numpy()  # 200 kB, and 52 kB of tokens
     with vitlib.Predictor(tiny(), engine, "float32", outputs="tokens", verify=False) as predictor:
-        for _ in range(200):
-            predictor.run(x)
-        before = resident()
-        for _ in range(400):
-            predictor.run(x)
-        assert resident() - before < 8 << 20
+        grown = []
+        while min(grown, default=1 << 30) > 1 << 20:  # what other tests left free is taken first
+            before = resident()
+            for _ in range(200):
+                predictor.run(x)
+            grown.append(resident() - before)
+            assert len(grown) <= 5, grown
 
 
 def test_other_batch_sizes_take_no_copy_of_the_weights_each(images):

@@ -3,13 +3,15 @@
 import csv
 import json
 import re
+import runpy
 
 import pytest
 from scripts import EXAMPLES, call
 
 RESULTS = EXAMPLES / "results"
 TEXT = (RESULTS / "README.md").read_text(encoding="utf-8")
-FOLDERS = sorted(path for path in RESULTS.iterdir() if path.is_dir())
+SPEED = RESULTS / "speed"  # of inference, for other pages
+FOLDERS = sorted(path for path in RESULTS.iterdir() if path.is_dir() and path != SPEED)
 
 
 def tables(text):
@@ -32,6 +34,14 @@ def test_no_table_is_of_anything_else():
     for section in sections:
         if tables(section):
             assert any(name in section.splitlines()[0] for name in known), section.splitlines()[0]
+
+
+@pytest.mark.parametrize("page", ["README.md", "examples/guides/zh/README.md", "examples/guides/deployment.md"])
+def test_tables_of_speed_are_made_from_the_measured_files(page):
+    speed = runpy.run_path(str(RESULTS / "speed.py"))
+    text = (speed["ROOT"] / page).read_text(encoding="utf-8")
+    assert "<!-- speed:" in text
+    assert speed["with_tables"](text) == text, "run results/speed.py --write"
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
