@@ -125,8 +125,8 @@ def main():
     train(model, train_images, train_labels, arguments.epochs, rng)
     model.eval()
     with paddle.no_grad():
-        said = model(paddle.to_tensor(test_images)).argmax(-1).numpy()
-        print(f"test accuracy: {100 * (said == test_labels).mean():.1f} %")
+        predicted = model(paddle.to_tensor(test_images)).argmax(-1).numpy()
+        print(f"test accuracy: {100 * (predicted == test_labels).mean():.1f} %")
         draw(model, test_images, test_labels, arguments.picture)
     print(f"wrote {arguments.picture}")
 

@@ -166,7 +166,8 @@ def _load_teacher(run: Path, student_preprocess: Preprocess, classes: list[str])
             raise UsageError(f"the teacher's run {run} has not finished: it has no {name}; run its command again")
     if is_vit:
         return Teacher(from_pretrained(run / "model"), student=student_preprocess)
-    model, preprocess = _build_model(argparse.Namespace(**made["arguments"]), len(classes))
+    recorded = {"squash": None, **made["arguments"]}  # runs of before there was this option
+    model, preprocess = _build_model(argparse.Namespace(**recorded), len(classes))
     load_run(run, model)
     return Teacher(model, preprocess, student=student_preprocess)
 

@@ -11,6 +11,7 @@ import ctypes
 import math
 import os
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,6 +144,12 @@ def _keep_freed_memory() -> bool:
         return False
     # 32 MiB is the most that glibc accepts for single pieces, and the largest int stands for never
     return mallopt(_M_MMAP_THRESHOLD, 32 << 20) == 1 and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1) == 1
+
+
+def return_freed_memory() -> None:
+    """Give memory that glibc keeps for later back to the system; elsewhere nothing happens."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _paddle_library(name: str) -> ctypes.CDLL | None:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import paddle.inference
 
+from ..cpu import return_freed_memory
 from ..exported import Exported, ExportError
 
 
@@ -30,6 +31,7 @@ class PaddleEngine:
         self.precision, self.threads = precision, threads
         self._input = exported.images.name
         self._outputs = {name: int(output.value) for name, output in exported.outputs.items()}
+        self._has_run = False
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="vitlib-paddle")
         try:
             self._predictor = self._worker.submit(_open, exported, precision, threads).result()
@@ -43,6 +45,9 @@ class PaddleEngine:
     def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         self._predictor.get_input_handle(self._input).copy_from_cpu(images)
         self._predictor.run()
+        if not self._has_run:  # Paddle has packed the weights, which leaves as much behind
+            self._has_run = True
+            return_freed_memory()
         names = self._predictor.get_output_names()
         found = functools.cache(lambda index: self._predictor.get_output_handle(names[index]).copy_to_cpu())
         return {name: found(index) for name, index in self._outputs.items()}
@@ -66,6 +71,8 @@ def _open(exported: Exported, precision: str, threads: int) -> paddle.inference.
     if precision == "bfloat16":
         getattr(config, f"enable_{name}_bfloat16")()
     try:
-        return paddle.inference.create_predictor(config)
+        predictor = paddle.inference.create_predictor(config)
     except Exception as error:  # of many kinds, from C++
         raise ExportError(f"cannot be opened by Paddle Inference ({error})", path=exported.path) from error
+    return_freed_memory()
+    return predictor
