@@ -9,7 +9,7 @@ from scripts import EXAMPLES, call
 
 RESULTS = EXAMPLES / "results"
 TEXT = (RESULTS / "README.md").read_text(encoding="utf-8")
-FOLDERS = sorted(path for path in RESULTS.iterdir() if path.is_dir())
+FOLDERS = sorted({path.parent for path in RESULTS.glob("*/*-seed*.json")})
 
 
 def tables(text):
