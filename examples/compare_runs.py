@@ -67,8 +67,6 @@ def difference(ours, theirs):
 def pairs(rows, against):
     results = [result for runs in rows.values() for result in runs.values()]
     parts = [part for part in ("validation", "test") if all(part in result for result in results)]
-    print(f"\n| on {' and '.join(parts)}{' together' * (len(parts) > 1)} | gain in points | standard error | by seed |")
-    print("|---|---|---|---|")
     comparisons = [
         (row, "model", other, "model")
         for number, other in enumerate(against)
@@ -78,6 +76,10 @@ def pairs(rows, against):
     comparisons += [
         (row, "model", row, head) for row, runs in rows.items() for head in HEADS if head in runs[min(runs)][parts[0]]
     ]
+    if not comparisons:
+        return
+    print(f"\n| on {' and '.join(parts)}{' together' * (len(parts) > 1)} | gain in points | standard error | by seed |")
+    print("|---|---|---|---|")
     for row, predictor, other, by in comparisons:
         name = f"{row} over {other}" if row != other else f"{row}: both heads over its {HEADS[by]}"
         seeds = sorted(set(rows[row]) & set(rows[other]))

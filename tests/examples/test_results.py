@@ -10,8 +10,7 @@ from scripts import EXAMPLES, call
 
 RESULTS = EXAMPLES / "results"
 TEXT = (RESULTS / "README.md").read_text(encoding="utf-8")
-SPEED = RESULTS / "speed"  # of inference, for other pages
-FOLDERS = sorted(path for path in RESULTS.iterdir() if path.is_dir() and path != SPEED)
+FOLDERS = sorted({path.parent for path in RESULTS.glob("*/*-seed*.json")})
 
 
 def tables(text):
