@@ -40,9 +40,13 @@ def test_the_families_have_every_choice_that_changes_an_answer():
             assert {config[option] for config in configs} >= {True, False}, option
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("engine", "precision"),
+    [*((engine, "float32") for engine in ENGINES)]
+    + [pytest.param(engine, "bfloat16", marks=BFLOAT16) for engine in ("paddle", "openvino")],
+)
 @pytest.mark.parametrize("family", PRESET_FAMILIES)
-def test_an_engine_equals_the_eager_model_for_every_family_of_presets(family, engine, images):
+def test_an_engine_equals_the_eager_model_for_every_family_of_presets(family, engine, precision, images):
     need(engine)
     name = next(name for name, preset in PRESETS.items() if preset.family == family)
     config = vitlib.get_config(name)
@@ -53,8 +57,8 @@ def test_an_engine_equals_the_eager_model_for_every_family_of_presets(family, en
     sizes = {"embed_dim": 64, "depth": 2, "num_heads": 2, "img_size": size, "patch_size": patch}
     model, x = vitlib.create_model(name, num_classes=classes, **sizes), images(*size)
     model.eval()
-    with vitlib.Predictor(model, engine, "float32", verify=False) as predictor:
-        close(predictor.run(x), eager(model, x))
+    with vitlib.Predictor(model, engine, precision, verify=False) as predictor:
+        close(predictor.run(x), eager(model, x), *[0.03] * (precision == "bfloat16"))
 
 
 @pytest.mark.parametrize("engine", ENGINES)

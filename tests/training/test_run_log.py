@@ -37,7 +37,8 @@ def test_a_row_has_means_over_the_images_of_its_epoch(tmp_path):
     assert [float(row["validation_accuracy"]) for row in written] == [87.5, 90.0]
 
 
-def test_the_bar_shows_epoch_loss_accuracy_speed_and_time_left(tmp_path, capsys):
+def test_the_bar_shows_epoch_loss_accuracy_speed_and_time_left(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     log = RunLog(tmp_path, 4)
     epoch(log, [2.0, 1.0])
     log.step(3.0, right=0, images=4)
@@ -45,6 +46,14 @@ def test_the_bar_shows_epoch_loss_accuracy_speed_and_time_left(tmp_path, capsys)
     bar = capsys.readouterr().err.split("\r")[-1]
     for word in ("epoch 2: ", "3/4", "loss 2.000", "accuracy 50.0 %", "images/s", "<"):
         assert word in bar
+
+
+def test_there_is_no_bar_in_a_file_or_a_pipe(tmp_path, capsys):
+    log = RunLog(tmp_path, 4)
+    epoch(log, [2.0, 1.0])
+    log.message("a line")
+    log.close()
+    assert capsys.readouterr() == ("a line\n", "")
 
 
 def test_a_log_that_goes_on_forgets_what_is_done_again(tmp_path):

@@ -24,9 +24,9 @@ _SMOOTHING = 0.98  # of loss and accuracy in the bar: about the last fifty steps
 class RunLog:
     """The record of a training run in `directory`: log.csv, curve.png, and visualdl/ when that package is installed.
 
-    A bar shows loss and accuracy (smoothed over about fifty steps), images per second and the time left; call `step`
-    after every step and `epoch` after every epoch. The rows are in `state_dict()`: keep it in the checkpoint, and a run
-    that resumes drops the rows of steps that it repeats.
+    On a terminal, a bar shows loss and accuracy (smoothed over about fifty steps), images per second and the time left.
+    Call `step` after every step and `epoch` after every epoch. The rows are in `state_dict()`: keep it in the
+    checkpoint, and a run that resumes drops the rows of steps that it repeats.
 
     Args:
         directory: made if it is missing.
@@ -54,8 +54,7 @@ class RunLog:
         from tqdm import tqdm
 
         self.directory.mkdir(parents=True, exist_ok=True)
-        often = 1.0 if sys.stderr.isatty() else 30.0  # seconds; a file would fill with lines
-        self._bar = tqdm(total=total_steps, unit="step", dynamic_ncols=True, mininterval=often)
+        self._bar = tqdm(total=total_steps, unit="step", dynamic_ncols=True, mininterval=1.0, disable=None)
 
     def step(self, loss: float, right: int, images: int) -> None:
         """After a step: the mean loss of its images, how many of them were classified rightly, and their number.
