@@ -27,7 +27,9 @@ catch_signals(end_at_once)
 # Of Paddle, at each start and at each network with a batch norm; of matplotlib, at its first start
 warnings.filterwarnings("ignore", "No ccache found")
 warnings.filterwarnings("ignore", "When training, we now always track global mean and variance")
-logging.getLogger("matplotlib.font_manager").addFilter(lambda record: "font cache" not in record.getMessage())
+logging.getLogger("matplotlib.font_manager").addFilter(
+    lambda record: not any(words in record.getMessage() for words in ("font cache", "generated new fontManager"))
+)
 # One line for each of the others
 warnings.formatwarning = lambda message, category, *_: f"{category.__name__}: {message}\n"
 

@@ -77,15 +77,15 @@ def quiet(say: Callable[[str], None]) -> Iterator[None]:
         for text in _IDLE_WARNINGS:
             warnings.filterwarnings("ignore", text)
         warnings.showwarning = lambda message, *_: say(str(message))
-        fonts.addFilter(_about_no_cache)  # of matplotlib, at its first start
+        fonts.addFilter(_about_no_fonts)  # of matplotlib, at its first start
         try:
             yield
         finally:
-            fonts.removeFilter(_about_no_cache)
+            fonts.removeFilter(_about_no_fonts)
 
 
-def _about_no_cache(record: Any) -> bool:
-    return "font cache" not in record.getMessage()
+def _about_no_fonts(record: Any) -> bool:
+    return not any(words in record.getMessage() for words in ("font cache", "generated new fontManager"))
 
 
 def let_go_of_stdout() -> None:
