@@ -21,6 +21,7 @@ from vitlib.deploy.exported import ENDINGS
 from vitlib.weights.export import FORMATS
 
 ROOT = Path(vitlib.__file__).parents[1]
+CLOTHES = Path(__file__).parents[2] / "examples" / "clothes"
 NAMES = [command.name for command in COMMANDS]
 
 
@@ -169,7 +170,7 @@ def test_a_closed_pipe_is_no_error():
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_command_with_a_line(number):
-    with start("predict", "-", "--model", ROOT / "examples" / "clothes", stdin=subprocess.PIPE) as process:
+    with start("predict", "-", "--model", CLOTHES, stdin=subprocess.PIPE) as process:
         time.sleep(3)  # it waits for paths, or is still importing
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
@@ -179,7 +180,7 @@ def test_a_signal_ends_a_command_with_a_line(number):
 
 def test_the_process_gives_the_exit_code_and_nothing_but_the_answer(data):
     image = data / "validation" / CLASSES[0] / "000.png"
-    options = ["--model", ROOT / "examples" / "clothes", "--engine", "paddle", "--top", "1"]
+    options = ["--model", CLOTHES, "--engine", "paddle", "--top", "1"]
     with start("predict", image, data / "nowhere.png", *options) as process:
         out, err = process.communicate(timeout=100)
     assert process.returncode == 1
