@@ -3,12 +3,13 @@
 Runs where timm is installed: python timm_models.py DIRECTORY NAME...
 
 Each DIRECTORY/NAME gets config.json and model.safetensors: two blocks, 96 wide, patches of 4 x 4, every parameter
-random and large enough that another activation, epsilon, norm or position shows. DIRECTORY/expected.npz has NAME:x and
-NAME:logits of each, in float64. Names that cannot be built so narrow are left out; DIRECTORY/skipped.txt names them
-with the reason.
+random and large enough that another activation, epsilon, norm or position shows. Hybrids keep their ResNet.
+DIRECTORY/expected.npz has NAME:x and NAME:logits of each, in float64. Names that cannot be built so narrow are left
+out; DIRECTORY/skipped.txt names them with the reason.
 """
 
 import pathlib
+import re
 import sys
 
 import numpy as np
@@ -18,6 +19,7 @@ from safetensors.torch import save_file
 from timm.models._hub import save_config_for_hf
 
 NARROW = {"img_size": 12, "patch_size": 4, "embed_dim": 96, "depth": 2, "num_heads": 4, "num_classes": 5}
+HYBRID = {**{key: value for key, value in NARROW.items() if key != "patch_size"}, "img_size": 64}  # strides of 16 or 32
 
 
 def randomise(model, seed):
@@ -35,14 +37,16 @@ def randomise(model, seed):
 def main():
     out, expected, skipped = pathlib.Path(sys.argv[1]), {}, []
     for seed, name in enumerate(sys.argv[2:]):
-        x = np.random.default_rng(seed).standard_normal((2, 3, 12, 12)).astype("float32")
+        options = HYBRID if re.search(r"_r\d*_s\d", name) else NARROW
+        size = options["img_size"]
+        x = np.random.default_rng(seed).standard_normal((2, 3, size, size)).astype("float32")
         try:
-            model = timm.create_model(name, **NARROW).double().eval()
+            model = timm.create_model(name, **options).double().eval()
             randomise(model, seed)
             with torch.no_grad():
                 logits = model(torch.tensor(x).double()).numpy()
             (out / name).mkdir(parents=True)
-            arguments = {key: value for key, value in NARROW.items() if key != "num_classes"}
+            arguments = {key: value for key, value in options.items() if key != "num_classes"}
             save_config_for_hf(model, out / name / "config.json", model_args=arguments)
             state = {key: value.float().contiguous() for key, value in model.state_dict().items()}
             save_file(state, out / name / "model.safetensors")
