@@ -1,7 +1,8 @@
 """Train a Vision Transformer from scratch on a folder of images, with or without a teacher (DeiT, arXiv 2012.12877).
 
     python train_deit.py DATA --output runs/teacher --model small_resnet.py:small_resnet --size 64 --mixup 0 --cutmix 0
-    python train_deit.py DATA --output runs/student --model deit_tiny_distilled_patch16_224 --teacher runs/teacher
+    python train_deit.py DATA --output runs/student --model deit_tiny_distilled_patch16_224 --teacher runs/teacher \\
+        --teacher-model small_resnet.py:small_resnet
 
 DATA holds train/CLASS/*.jpg, validation/CLASS/*.jpg (or val/) and test/ for --test; without a folder for validation, or
 as CLASS/*.jpg alone, a share of the training images is set apart.

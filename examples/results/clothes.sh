@@ -10,5 +10,5 @@ $python train_deit.py "$data" --output "$runs/stem96-none-seed0" --seed 0 $commo
     conv_stem=[32,64,128,192] pos_embed=sincos2d weight_init=jax drop_path_rate=0.05
 $python train_deit.py "$data" --output "$runs/stem96-soft-seed0" --seed 0 $common \
     --model results/warm_start.py:deit --set run="$runs/stem96-none-seed0" drop_path_rate=0.1 \
-    --teacher "$runs/teacher-seed0" --distillation soft --alpha 0.7 --temperature 3 --epochs 60 --lr 1e-3 --ema 0.995
+    --teacher "$runs/teacher-seed0" --teacher-model small_resnet.py:small_resnet --distillation soft --alpha 0.7 --temperature 3 --epochs 60 --lr 1e-3 --ema 0.995
 $python calibrate.py "$runs/stem96-soft-seed0" "$data/validation" --output clothes --half

@@ -329,8 +329,14 @@ def test_a_network_of_a_file_teaches_a_student_with_convolutions_on_squashed_ima
     assert error is None, written
     student = ["--model", STUDENT[1], "--set", "img_size=24", "patch_size=4", "embed_dim=32", "depth=1", "num_heads=2"]
     student += ["conv_stem=[8,16]", "--teacher", tmp_path / "teacher"]
+    error, _ = call("train_deit.py", folder, *student, *common, "--output", tmp_path / "student")
+    assert "a Python file; give --teacher-model FILE.py:NAME to run it" in error  # not by the word of a record
+    student += ["--teacher-model", "small_resnet.py:small_resnet"]
     error, written = call("train_deit.py", folder, *student, *common, "--output", tmp_path / "student")
     assert error is None, written
+    with open(tmp_path / "student" / "log.csv", newline="") as file:
+        first, last = (float(row["train_loss"]) for row in csv.DictReader(file))
+    assert last < first
     model = vitlib.from_pretrained(tmp_path / "student" / "model")
     assert model.config.conv_stem == (8, 16)
     assert (model.preprocess.resize, int(24 / model.preprocess.crop_fraction)) == ("squash", 27)

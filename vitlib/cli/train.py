@@ -51,6 +51,11 @@ def train_options(parser: Parser) -> None:
     add = parser.add_argument_group("the teacher").add_argument
     add("--teacher", metavar="RUN", type=Path, help="--output of the run that trained it (default: none)")
     add(
+        "--teacher-model",
+        metavar="FILE.py:NAME",
+        help="its network, where it is a function of your own: a file that its run only names is not run",
+    )
+    add(
         "--teacher-cache",
         metavar="FOLDER",
         type=Path,
@@ -78,7 +83,7 @@ def train(arguments: argparse.Namespace) -> None:
     arguments.set = settings(arguments.set)
     data, run = start(arguments)
     model, preprocess = _build_model(arguments, len(data.classes))
-    teacher = _load_teacher(arguments.teacher, preprocess, data.classes) if arguments.teacher else None
+    teacher = _load_teacher(arguments, preprocess, data.classes) if arguments.teacher else None
     if teacher is None and isinstance(model, DeiT):
         raise UsageError(
             f"{arguments.model} has a distillation token, which only a teacher trains: give --teacher, or a --model "
@@ -150,11 +155,12 @@ def _own_network(source: str, name: str) -> Callable[..., Any]:
     return build
 
 
-def _load_teacher(run: Path, student_preprocess: Preprocess, classes: list[str]) -> Teacher:
+def _load_teacher(arguments: argparse.Namespace, student_preprocess: Preprocess, classes: list[str]) -> Teacher:
     """The model that another run trained, frozen."""
     from ..pretrained import from_pretrained
     from ..training import Teacher, load_run, read_record
 
+    run = arguments.teacher
     if not (run / "run.json").exists():
         raise UsageError(f"--teacher {run} is no run: it has no run.json. Give the --output of one")
     made = read_record(run)
@@ -167,6 +173,13 @@ def _load_teacher(run: Path, student_preprocess: Preprocess, classes: list[str])
     if is_vit:
         return Teacher(from_pretrained(run / "model"), student=student_preprocess)
     recorded = {"squash": None, **made["arguments"]}  # runs of before there was this option
+    if arguments.teacher_model:
+        recorded["model"] = arguments.teacher_model
+    elif ":" in recorded["model"].removeprefix("paddle:"):  # the record is data, and may come from somebody else
+        raise UsageError(
+            f"the teacher's run {run} was made with --model {recorded['model']}, a Python file; give --teacher-model "
+            "FILE.py:NAME to run it"
+        )
     model, preprocess = _build_model(argparse.Namespace(**recorded), len(classes))
     load_run(run, model)
     return Teacher(model, preprocess, student=student_preprocess)
