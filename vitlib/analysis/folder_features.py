@@ -14,9 +14,10 @@ import paddle
 from ..checkpoint import write_npz
 from ..images import ImageError, ImageFolder, load_batches
 from ..images.checks import check_count
+from ..images.progress import with_progress
 from ..models import VisionTransformer
 from ..models.evaluation import evaluation_mode
-from ..models.predictions import default_batch_size, with_progress
+from ..models.predictions import default_batch_size
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def _compute(model: VisionTransformer, data: ImageFolder, batch_size: int, progr
                 yield images.astype(dtype)
 
     with evaluation_mode(model), paddle.no_grad():
-        for images in with_progress(readable(), len(data), progress):
+        for images in with_progress(readable(), lambda images: images.shape[0], len(data), progress):
             tokens = model.forward_features(images)
             parts.append(model.forward_head(tokens, pre_logits=True).astype("float32").numpy())
     if not parts:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..images import ImageError
 from ..images.checks import check_count
+from ..images.progress import with_progress
 from ..models import Prediction, VisionTransformer
 from .check_images import check_images
 from .cpu import has_bfloat16, usable_cores
@@ -23,7 +24,6 @@ from .exported import Exported, ExportError
 from .image_stream import Decoded, as_sources, decode_ahead, in_batches, run_ahead
 from .opened_model import open_model
 from .precision import COMPARED, LARGEST_DEVIATION, Comparison, compare, run_in_batches
-from .progress import with_progress
 from .verify import largest_deviation
 
 _BATCH_SIZE = 8

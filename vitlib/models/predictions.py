@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
-import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
@@ -17,6 +15,7 @@ import paddle.nn.functional as F
 from ..images import ImageError
 from ..images.checks import check_count
 from ..images.folder import IMAGE_ENDINGS
+from ..images.progress import with_progress
 from .evaluation import evaluation_mode
 from .vision_transformer import VisionTransformer
 
@@ -70,7 +69,8 @@ def predict(
     batch_size = default_batch_size(model) if batch_size is None else check_count("batch_size", batch_size, 1)
     rows: list[list[Prediction]] = []
     with evaluation_mode(model), paddle.no_grad():
-        for batch in with_progress(*_batches(model, images, batch_size), progress):
+        batches, total = _batches(model, images, batch_size)
+        for batch in with_progress(batches, lambda batch: batch.shape[0], total, progress):
             values, indices = F.softmax(model(batch), axis=-1).topk(top_k, axis=-1)
             for row, places in zip(values.tolist(), indices.tolist(), strict=True):
                 rows.append([Prediction(_label(model, i), p, i) for p, i in zip(row, places, strict=True)])
@@ -124,38 +124,6 @@ def _array(model: VisionTransformer, image: Any, index: int) -> np.ndarray:
         return model.preprocess.array(image)
     except ImageError as error:
         raise ImageError(f"item {index}, counted from 0: {error}") from error
-
-
-def with_progress(batches: Iterator[paddle.Tensor], total: int | None, show: bool | None) -> Iterator[paddle.Tensor]:
-    """The batches; after each, the number of images so far goes to a bar of tqdm or to a line of text."""
-    terminal = sys.stderr is not None and sys.stderr.isatty()
-    bar, done, written, line = None, 0, time.monotonic(), False
-    for batch in batches:
-        yield batch
-        done += batch.shape[0]
-        if not (terminal if show is None else show) or (show is None and done == total and bar is None):
-            continue
-        if bar is None:
-            bar = _bar(total)
-        if bar is not None:
-            bar.update(done - bar.n)
-        elif terminal or done == total or time.monotonic() - written > 10:
-            written = time.monotonic()
-            text = f"predict: {done} of {total} images" if total else f"predict: {done} images"
-            print(f"\r{text}" if terminal else text, end="" if terminal else "\n", file=sys.stderr, flush=True)
-            line = terminal
-    if bar is not None:
-        bar.close()
-    elif line:
-        print(file=sys.stderr)
-
-
-def _bar(total: int | None) -> Any:
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        return None
-    return tqdm(total=total, desc="predict", unit="image", file=sys.stderr)
 
 
 def image_files(folder: str | os.PathLike[str]) -> list[str]:
