@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import paddle
-from weights_option import open_weights
 
+from vitlib.cli.model_argument import locate, open_weights
 from vitlib.images import ImageFolder, load_batches
 from vitlib.training import EpochSampler
 
@@ -68,7 +68,7 @@ def divide_logits(model, temperature):
 
 
 def calibrate(arguments):
-    model = open_weights(arguments.model)
+    model = open_weights(locate(arguments.model), None, None, {})
     if model.labels is None:
         raise ValueError(f"{arguments.model} has no labels, by which its classes could be told from folders")
     logits, labels = logits_of(model, arguments.images)

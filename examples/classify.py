@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import paddle
-from weights_option import check_preset, open_weights
 
 import vitlib
 from vitlib.analysis import METHODS, draw_attention, draw_page
+from vitlib.cli.model_argument import check_preset, locate, open_weights
 
 CLOTHES = Path(__file__).parent / "clothes"
 
@@ -30,7 +30,9 @@ def parse_arguments():
         description=__doc__, formatter_class=startup.HelpFormatter, usage="%(prog)s IMAGE... [OPTIONS]"
     )
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
-    parser.add_argument("--model", help="a preset of vitlib.list_models() (default: the weights tell)")
+    parser.add_argument(
+        "--preset", "--model", dest="model", help="a preset of vitlib.list_models() (default: the weights tell)"
+    )
     parser.add_argument(
         "--weights",
         help="a preset's name, for its published ones, or with --model 'published'; a file, folder, run of a training "
@@ -51,10 +53,12 @@ def load_model(arguments):
         about = f"A small DeiT for ten kinds of clothes, from {CLOTHES}; it takes everything else for one of them, too."
         return vitlib.from_pretrained(CLOTHES), about
     if weights is None:
-        check_preset("--model", name)
+        check_preset(name, "--model ")
         about = f"{name} has random weights: the following shows that everything runs, and means nothing."
         return vitlib.create_model(name), about
-    model = open_weights(name, None) if weights == "published" and name else open_weights(weights, name)
+    if weights == "published" and name:
+        name, weights = None, name
+    model = open_weights(locate(weights, "--weights "), name, None, {})
     return model, str(model.load_report)
 
 

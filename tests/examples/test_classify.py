@@ -129,9 +129,12 @@ def test_the_folder_of_a_run_is_that_of_its_model(saved):
             ["--model", "vit_tiny_patch16_225"],
             ["patch16_225: there is no preset", "vit_tiny_patch16_224"],
         ),
-        (["--weights", "nope"], ["--weights nope: there is no such file or folder", "such as", "vit_tiny_patch16_224"]),
+        (["--weights", "nope"], ["--weights nope: there is no such file or folder", '"vitlib list" shows them']),
         (["--weights", "vit_tinny_patch16_224"], ["no preset of that name; the nearest are vit_tiny_patch16_224"]),
-        (["--weights", "vit_tiny_patch16_224", "--model", "deit_tiny_patch16_224"], ["is a preset's name", "--model"]),
+        (
+            ["--weights", "vit_tiny_patch16_224", "--model", "deit_tiny_patch16_224"],
+            ["is a preset's name", "leave --preset deit_tiny_patch16_224 out"],
+        ),
         (["--weights", "nowhere/model.safetensors"], ["--weights nowhere/model.safetensors: there is no such file"]),
     ],
 )

@@ -115,7 +115,7 @@ def _load_model(arguments: argparse.Namespace, classes: list[str]) -> VisionTran
     if arguments.drop_path is not None:
         options["drop_path_rate"] = arguments.drop_path
     located = locate(arguments.weights, "--weights ")
-    model = open_weights(arguments, located, arguments.model, arguments.size, options)
+    model = open_weights(located, arguments.model, arguments.size, options, note=arguments.note)
     report = str(model.load_report)
     if "head.weight" in model.load_report.loaded and list(model.labels or ()) != classes:
         model.reset_head(len(classes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -124,22 +125,24 @@ def load_model(arguments: argparse.Namespace, located: Located | None = None) ->
     if arguments.source_grid is not None:
         options["source_grid"] = tuple(arguments.source_grid)
     located = locate(arguments.model) if located is None else located
-    model = open_weights(arguments, located, arguments.preset, arguments.size, options)
+    model = open_weights(located, arguments.preset, arguments.size, options, note=arguments.note)
     for sentence in model.load_report.assumed:
         arguments.say(f"assumed: {sentence}")
     return model
 
 
 def open_weights(
-    arguments: argparse.Namespace,
     located: Located,
     preset: str | None,
     size: list[int] | None,
     options: dict[str, Any],
+    *,
+    note: Callable[[str], object] = lambda text: None,
 ) -> VisionTransformer:
-    """A model with its weights; a terminal is told where published ones come from.
+    """A model with its weights.
 
-    options: as of `vitlib.from_pretrained`. Raises UsageError for an export, and what loading raises.
+    options: as of `vitlib.from_pretrained`. note: is told where published weights come from. Raises UsageError for an
+    export, and what loading raises.
     """
     from ..models.presets import published
     from ..pretrained import create_model, from_pretrained
@@ -158,7 +161,7 @@ def open_weights(
                     f"nobody has published weights for the preset {source}; give a file of weights, with --preset "
                     f'{source} where it does not tell, or another preset ("vitlib list --weights")'
                 )
-            arguments.note(f"{published(source).name} from {published(source).locations[0]}")
+            note(f"{published(source).name} from {published(source).locations[0]}")
             model = create_model(source, pretrained=True, **options)
         elif preset is not None:
             model = create_model(check_preset(preset, "--preset "), pretrained=source, **options)

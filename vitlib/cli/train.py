@@ -53,7 +53,8 @@ def train_options(parser: Parser) -> None:
     add(
         "--teacher-model",
         metavar="FILE.py:NAME",
-        help="its network, where it is a function of your own: a file that its run only names is not run",
+        help="its network, where it is a function of your own: a file that its run only names is not run "
+        "(default: none)",
     )
     add(
         "--teacher-cache",
