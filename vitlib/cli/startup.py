@@ -36,12 +36,17 @@ def end_at_once(prog: str) -> None:
 
 
 def import_paddle(prog: str) -> None:
-    """Import Paddle. From then on SIGINT and SIGTERM raise KeyboardInterrupt, with their number as its `signal`."""
+    """Import Paddle. From then on signals interrupt."""
     end_at_once(prog)
     with _sigterm_held():  # Paddle takes it for itself meanwhile
         import paddle  # noqa: F401
 
-        _catch_signals(_interrupt)
+        interrupt()
+
+
+def interrupt() -> None:
+    """Have SIGINT and SIGTERM raise KeyboardInterrupt, with their number as its `signal`."""
+    _catch_signals(_interrupt)
 
 
 @contextmanager
