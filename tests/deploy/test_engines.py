@@ -189,7 +189,7 @@ def test_int8_leaves_layers_in_higher_precision_where_classes_would_change(untra
     monkeypatch.setattr("vitlib.deploy.engines.openvino_int8.LEAST_AGREEMENT", 2.0)
     monkeypatch.setattr("vitlib.deploy.engines.openvino_int8.LEFT", ((), (r".*mlp\.fc2.*",)))
     with vitlib.Predictor(untrained, "openvino", "int8", calibration=shapes) as predictor:
-        nodes = predictor._engine._quantized.get_ops()
+        nodes = predictor._engine._engine._quantized.get_ops()
         quantized = [node.get_friendly_name() for node in nodes if node.get_type_name() == "FakeQuantize"]
         assert any("norm2" in name for name in quantized)  # the input of fc1
         assert not any("gelu" in name for name in quantized)  # that of fc2

@@ -12,8 +12,7 @@ from measure_memory import resident
 from PIL import Image
 
 import vitlib
-from vitlib.deploy import engines
-from vitlib.deploy import predictor as predictor_module
+from vitlib.deploy import engines, running_engine
 from vitlib.deploy.cpu import has_bfloat16
 
 BFLOAT16 = pytest.mark.skipif(not has_bfloat16(), reason="needs a processor with bfloat16")
@@ -241,7 +240,7 @@ def test_auto_takes_the_fastest_engine_that_is_installed_and_names_faster_ones(t
 @BFLOAT16
 def test_auto_takes_bfloat16_where_it_is_close_enough_and_else_float32(tiny, images, monkeypatch):
     model, x = tiny(), images()
-    monkeypatch.setattr(predictor_module, "LARGEST_DEVIATION", 1.0)
+    monkeypatch.setattr(running_engine, "LARGEST_DEVIATION", 1.0)
     with vitlib.Predictor(model, "paddle") as predictor:
         assert predictor.report.precision == "float32"
         predictor.run(x)
@@ -249,7 +248,7 @@ def test_auto_takes_bfloat16_where_it_is_close_enough_and_else_float32(tiny, ima
         assert report.precision == "bfloat16"
         assert 0 < report.comparison.deviation < 1
         assert report.comparison.num_images == 2
-    monkeypatch.setattr(predictor_module, "LARGEST_DEVIATION", 1e-9)
+    monkeypatch.setattr(running_engine, "LARGEST_DEVIATION", 1e-9)
     with vitlib.Predictor(model, "paddle") as predictor:
         close(predictor.run(x), eager(model, x))
         assert predictor.report.precision == "float32"
@@ -258,14 +257,14 @@ def test_auto_takes_bfloat16_where_it_is_close_enough_and_else_float32(tiny, ima
 
 @BFLOAT16
 def test_auto_decides_before_the_first_call_where_there_is_calibration(tiny, folder, monkeypatch):
-    monkeypatch.setattr(predictor_module, "LARGEST_DEVIATION", 1.0)
+    monkeypatch.setattr(running_engine, "LARGEST_DEVIATION", 1.0)
     with vitlib.Predictor(tiny(), "paddle", calibration=folder) as predictor:
         assert predictor.report.precision == "bfloat16"
         assert predictor.report.comparison.num_images == 9
 
 
 def test_without_bfloat16_it_is_refused_and_auto_takes_float32(tiny, monkeypatch):
-    for module in (engines, predictor_module):
+    for module in (engines, running_engine):
         monkeypatch.setattr(module, "has_bfloat16", lambda: False)
     with refused(ValueError, "processor", "float32"):
         vitlib.Predictor(tiny(), "paddle", "bfloat16")

@@ -124,7 +124,8 @@ def test_every_architecture_of_timm_opens_exactly_or_is_refused(tmp_path):
         model = vitlib.from_pretrained(directory)
         model.eval()
         found, logits = model(paddle.to_tensor(expected[f"{name}:x"])).numpy(), expected[f"{name}:logits"]
-        rounding = 1e-5 if model.config.stem_blocks is None else 1e-4  # of a deep ResNet in float32 against float64
+        # timm in float32 is 2e-5 from itself in float64 where a ResNet of 50 layers stands before the blocks
+        rounding = 1e-5 if model.config.stem_blocks is None else 5e-5
         assert np.abs(found - logits).max() < rounding * np.abs(logits).max(), name
         assert not model.load_report.assumed, name
         opened.add(name)

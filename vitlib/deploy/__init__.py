@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from .exported import ExportError, read_exported
     from .graph import Graph
     from .overrides import DescriptionError
-    from .predictor import Predictor, PredictorReport
+    from .predictor import Predictor
+    from .running_engine import PredictorReport
 
 __all__ = [
     "CpuTuning",
@@ -33,7 +34,7 @@ _LAZY = {
     "ExportReport": "export_model",
     "Graph": "graph",
     "Predictor": "predictor",
-    "PredictorReport": "predictor",
+    "PredictorReport": "running_engine",
     "describe": "describe_model",
     "export": "export_model",
     "read_exported": "exported",

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -17,19 +15,16 @@ from ..images.checks import check_count
 from ..images.progress import with_progress
 from ..models import Prediction, VisionTransformer
 from .check_images import check_images
-from .cpu import has_bfloat16, usable_cores
-from .engines import ENGINES, Engine, check_choice, open_engine
-from .export_model import TOLERANCE
-from .exported import Exported, ExportError
+from .cpu import usable_cores
+from .engines import check_choice
+from .exported import Exported
 from .image_stream import Decoded, as_sources, decode_ahead, in_batches, run_ahead
 from .opened_model import open_model
-from .precision import COMPARED, LARGEST_DEVIATION, Comparison, compare, run_in_batches
-from .verify import largest_deviation
+from .precision import COMPARED
+from .running_engine import PredictorReport, RunningEngine
 
 _BATCH_SIZE = 8
 _CALIBRATION = 512  # images, for int8
-_COMPARED_INT8 = 128
-_COARSE_TOLERANCE = 0.25  # of bfloat16: what is above it is no matter of rounding
 
 
 class Item(NamedTuple):
@@ -42,31 +37,6 @@ class Item(NamedTuple):
     source: Any
     outputs: dict[str, np.ndarray] | None
     reason: str = ""
-
-
-@dataclass(frozen=True)
-class PredictorReport:
-    """What a `Predictor` runs on, and why.
-
-    engine, precision, threads: in use; the reasons are sentences.
-    higher_precision: patterns of the layers that int8 quantisation left in higher precision.
-    comparison: how far the precision is from float32 on the first images (or those of calibration); None in float32,
-        and before there were any.
-    """
-
-    engine: str
-    engine_reason: str
-    precision: str
-    precision_reason: str
-    threads: int
-    higher_precision: tuple[str, ...]
-    comparison: Comparison | None
-
-    def __str__(self) -> str:
-        compared = "" if self.comparison is None else f"; {self.comparison}"
-        engine = f"{self.engine} ({self.engine_reason}) with {self.threads} thread{'s' if self.threads > 1 else ''}"
-        left = f", {' and '.join(self.higher_precision)} left in higher precision" if self.higher_precision else ""
-        return f"{engine} in {self.precision} ({self.precision_reason}){left}{compared}"
 
 
 class Predictor:
@@ -110,35 +80,20 @@ class Predictor:
         verify: bool = True,
     ) -> None:
         check_choice(engine, precision)
-        self._threads = usable_cores() if threads is None else check_count("threads", threads, 1)
-        self._lock = threading.Lock()
-        opened = open_model(model, engine, precision, outputs, img_size=img_size, input_dtype=input_dtype)
-        self._opened = opened
-        self._first: np.ndarray | None = None  # images to compare precisions on
-        self._comparison: Comparison | None = None
-        self._undecided = precision == "auto" and "bfloat16" in ENGINES[opened.engine].precisions and has_bfloat16()
-        self._precision = "float32" if precision == "auto" else precision
-        self._precision_reason = "asked for"
-        if precision == "auto":
-            self._precision_reason = "until there are images to compare bfloat16 on"
-            if not self._undecided:
-                lacks = "this processor has no fast bfloat16" if not has_bfloat16() else f"{opened.engine} has no other"
-                self._precision_reason = lacks
-        images = None
-        if calibration is not None:
-            images = self._some_images(calibration, _CALIBRATION if precision == "int8" else COMPARED)
-            self._first = images[: _COMPARED_INT8 if precision == "int8" else COMPARED].copy()
-        elif precision == "int8":
+        if precision == "int8" and calibration is None:
             raise ValueError("precision='int8' needs calibration=, a folder or list of images like those to come")
-        verified = opened.model if verify else None
-        opened.model = None
-        self._engine: Engine | None = self._open("float32" if precision == "int8" else self._precision)
-        if verified is not None:
-            self._verify(verified)
-        if precision == "int8":
-            self._take("int8", images)
-        elif self._undecided and self._first is not None:
-            self._decide(self._first)
+        self._threads = usable_cores() if threads is None else check_count("threads", threads, 1)
+        self._opened = open_model(model, engine, precision, outputs, img_size=img_size, input_dtype=input_dtype)
+        verified = self._opened.model if verify else None
+        self._opened.model = None
+        try:
+            images = None
+            if calibration is not None:
+                images = self._some_images(calibration, _CALIBRATION if precision == "int8" else COMPARED)
+            self._engine = RunningEngine(self._opened, precision, self._threads, images, verified)
+        except BaseException:
+            self._opened.close()
+            raise
 
     # Answers
 
@@ -149,7 +104,7 @@ class Predictor:
 
         Raises TypeError for another type and ValueError for another shape, and after `close()`.
         """
-        found = self._run(check_images(self._opened.exported.images, images))
+        found = self._engine.run(check_images(self._opened.exported.images, images))
         asked = self._opened.asked
         return found[asked[0]] if len(asked) == 1 else {name: found[name] for name in asked}
 
@@ -229,7 +184,7 @@ class Predictor:
     ) -> Iterator[Item]:
         def run(batch: list[Decoded]) -> dict[str, np.ndarray] | None:
             arrays = [image.array for image in batch if image.array is not None]
-            return self._run(check_images(self._opened.exported.images, np.stack(arrays))) if arrays else None
+            return self._engine.run(check_images(self._opened.exported.images, np.stack(arrays))) if arrays else None
 
         ahead = 2 * batch_size + self._threads
         decoded = decode_ahead(sources, self._opened.decode, threads=self._threads, ahead=ahead)
@@ -288,70 +243,18 @@ class Predictor:
 
         For "bfloat16" and "int8", the first call after images have come runs some of them in float32, too.
         """
-        with self._lock:
-            compared = self._comparison is not None or self._precision == "float32"
-            if not compared and self._first is not None and self._engine is not None:
-                reference = self._open("float32")
-                try:
-                    found, expected = (run_in_batches(each, self._first) for each in (self._engine, reference))
-                    self._comparison = compare(found, expected)
-                finally:
-                    reference.close()
-            return PredictorReport(
-                self._opened.engine,
-                self._opened.engine_reason,
-                self._precision,
-                self._precision_reason,
-                self._threads,
-                () if self._engine is None else self._engine.higher_precision,
-                self._comparison,
-            )
+        return self._engine.report
 
     def close(self) -> None:
         """Give back the engine, its memory and its files."""
-        with self._lock:
-            if self._engine is not None:
-                self._engine.close()
-            self._engine = None
-            self._opened.close()
+        self._engine.close()
+        self._opened.close()
 
     def __enter__(self) -> Predictor:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-    def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        if self._undecided or self._first is None:
-            with self._lock:
-                if self._undecided:
-                    self._decide(images)
-                elif self._first is None:
-                    self._first = images[:COMPARED].copy()
-        engine = self._engine
-        if engine is None:
-            raise ValueError("this predictor is closed")
-        return engine.run(images)
-
-    def _open(self, precision: str, calibration: np.ndarray | None = None) -> Engine:
-        return open_engine(self._opened.engine, self._opened.exported, precision, self._threads, calibration)
-
-    def _decide(self, images: np.ndarray) -> None:
-        """Take bfloat16 where it is close to float32 on these images."""
-        self._first = images[:COMPARED].copy()
-        self._take("bfloat16")
-        self._precision_reason = f"bfloat16 {self._comparison}, and {LARGEST_DEVIATION:.0%} is allowed"
-        if self._comparison.deviation > LARGEST_DEVIATION:
-            self._engine.close()
-            self._precision, self._engine = "float32", self._open("float32")
-        self._undecided = False
-
-    def _take(self, precision: str, calibration: np.ndarray | None = None) -> None:
-        """Go from float32 to another precision, and compare the two on the first images."""
-        expected = run_in_batches(self._engine, self._first)
-        self._engine.close()  # before the next one is opened, so that memory holds the weights once
-        self._engine = self._open(precision, calibration)
-        self._precision, self._comparison = precision, compare(run_in_batches(self._engine, self._first), expected)
 
     def _some_images(self, images: Any, count: int) -> np.ndarray:
         """At most `count` images of a list, evenly spread where its length is known; unreadable ones are left out."""
@@ -363,16 +266,3 @@ class Predictor:
         if not arrays:
             raise ImageError("none of the images for calibration can be read")
         return check_images(self._opened.exported.images, np.stack(arrays))
-
-    def _verify(self, model: VisionTransformer) -> None:
-        """Raises `ExportError` for an engine that computes something else than the model."""
-        found = largest_deviation(self._engine, model, self._opened.exported)
-        allowed = TOLERANCE if self._engine.precision == "float32" else _COARSE_TOLERANCE
-        if not found <= allowed:
-            precision = self._engine.precision
-            self.close()
-            raise ExportError(
-                f"engine={self._opened.engine!r} in {precision} differs from the model by {found:.2g} of the "
-                f"largest output on random images, more than {allowed:g}",
-                way_out="Choose another engine or precision, or skip this check with verify=False",
-            )
