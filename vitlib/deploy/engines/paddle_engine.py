@@ -12,7 +12,7 @@ import paddle.inference
 from ..cpu import return_freed_memory
 from ..exported import Exported, ExportError
 
-_AT_ONCE = 8  # images; more take longer each (1.7 times in a batch of 64 of ViT-S/16), and more memory
+_AT_ONCE = 8  # images; each takes almost twice as long in a batch of 64 of ViT-S/16, and more memory
 
 
 def open_engine(exported: Exported, precision: str, threads: int, calibration: np.ndarray | None) -> PaddleEngine:
