@@ -6,7 +6,6 @@ import numpy as np
 from conftest import refused
 
 from vitlib.analysis import FolderFeatures, linear_probe
-from vitlib.analysis.lbfgs import minimize
 
 
 def labelled(features, labels, classes=("a", "b")):
@@ -68,13 +67,3 @@ def test_probes_that_cannot_work_are_refused():
         linear_probe(labelled(np.eye(2), [0, 0]), 0.1)
     with refused(ValueError, "classes=train.classes"):
         linear_probe(train, 0.1).accuracy(labelled(np.eye(2), [0, 1], ("b", "a")))
-
-
-def test_lbfgs_finds_the_minimum_of_a_quadratic_as_solving_its_equations_does():
-    rng = np.random.default_rng(0)
-    root = rng.standard_normal([20, 20])
-    matrix, vector = root @ root.T + np.diag(np.logspace(0, 3, 20)), rng.standard_normal(20)
-    found = minimize(
-        lambda x: (x @ matrix @ x / 2 - vector @ x, matrix @ x - vector), np.zeros(20), 300, tolerance=1e-9
-    )
-    np.testing.assert_allclose(found, np.linalg.solve(matrix, vector), atol=1e-8)

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import paddle
+import paddle.nn.functional as F
 
 from ..images.checks import check_count, check_number
 from .folder_features import FolderFeatures, check_same_classes
-from .lbfgs import minimize
 
 
 @dataclass(frozen=True)
@@ -92,20 +93,19 @@ def _fit(
     start: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weight [D, C] and bias [C]."""
-    count, width = features.shape
-    target = np.zeros([count, classes], "float32")
-    target[np.arange(count), labels] = 1
+    x, targets = paddle.to_tensor(features, dtype="float64"), paddle.to_tensor(labels)
+    if start is None:
+        start = np.zeros([features.shape[1], classes]), np.zeros(classes)
+    weight, bias = (paddle.to_tensor(part, dtype="float64", stop_gradient=False) for part in start)
+    optimizer = paddle.optimizer.LBFGS(
+        max_iter=steps, tolerance_grad=1e-5, history_size=10, line_search_fn="strong_wolfe", parameters=[weight, bias]
+    )
 
-    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        weight, bias = flat[:-classes].reshape(width, classes), flat[-classes:]
-        logits = features @ weight.astype("float32") + bias.astype("float32")
-        logits -= logits.max(axis=1, keepdims=True)
-        log_sum = np.log(np.exp(logits).sum(axis=1, keepdims=True))
-        value = float((log_sum - (logits * target).sum(axis=1, keepdims=True)).mean(dtype="float64"))
-        error = (np.exp(logits - log_sum) - target) / count  # [M, C]
-        gradient = np.concatenate([(features.T @ error + l2 * weight).ravel(), error.sum(axis=0, dtype="float64")])
-        return value + l2 / 2 * float((weight**2).sum()), gradient
+    def closure() -> paddle.Tensor:
+        optimizer.clear_grad()
+        loss = F.cross_entropy(x @ weight + bias, targets) + l2 / 2 * (weight**2).sum()
+        loss.backward()
+        return loss
 
-    first = np.zeros(width * classes + classes) if start is None else np.concatenate([start[0].ravel(), start[1]])
-    flat = minimize(loss, first, steps)
-    return flat[:-classes].reshape(width, classes), flat[-classes:]
+    optimizer.step(closure)
+    return weight.numpy(), bias.numpy()
