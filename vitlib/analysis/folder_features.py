@@ -102,7 +102,7 @@ def _compute(model: VisionTransformer, data: ImageFolder, batch_size: int, progr
 
 
 def _read(cache: str | os.PathLike[str], key: np.ndarray) -> _Found | None:
-    """What a cache holds, None where it is missing or of other features."""
+    """The content of a cache; None where it is missing or of other features."""
     if not os.path.exists(cache):
         return None
     try:

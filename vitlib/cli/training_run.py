@@ -1,4 +1,4 @@
-"""What train and finetune do with their common options: the data, the run, the step, and how a run ends."""
+"""The data, the run, the step and the end of a run, for train and finetune by their common options."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def finish(run: Run, evaluations: Mapping[str, Evaluation]) -> None:
 
 
 def _result(found: Evaluation) -> tuple[str, dict[str, Any]]:
-    """What an evaluation says, and what result.json holds of it."""
+    """The sentence of an evaluation, and its record in result.json."""
     accuracies = {name: found.accuracy_of(name) for name in found.predictions}
     told = ", ".join(f"{name.replace('_', ' ')} {accuracy:.1f} %" for name, accuracy in accuracies.items())
     # which images were right, to compare runs: bits in hexadecimal

@@ -198,7 +198,7 @@ def table(results: Iterable[Result]) -> str:
 
 
 def machine(threads: int) -> dict[str, Any]:
-    """What the numbers were measured on."""
+    """Processor, threads and versions of packages that the numbers belong to."""
     versions = {}
     for package in ("vitlib", "paddlepaddle", "onnxruntime", "openvino", "nncf"):
         with suppress(PackageNotFoundError):

@@ -115,7 +115,7 @@ class Preprocess(Record):
         return cropped.copy() if cropped is image else cropped  # so that nobody draws on the caller's image
 
     def normalized(self, cropped: Image.Image) -> np.ndarray:
-        """What `crop` gives -> [C, H, W] float32, as `array` of the whole image."""
+        """A crop of `crop` -> [C, H, W] float32, as `array` of the whole image."""
         return self._normalize([cropped])
 
     def with_channels(self, in_chans: int) -> Preprocess:

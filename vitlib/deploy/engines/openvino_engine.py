@@ -23,7 +23,7 @@ class OpenVinoEngine:
 
     A batch of at least as many images as threads is divided among streams of one thread each, which is faster than all
     threads working on one operation after the other; a smaller one takes all threads. Single images have a model of
-    that fixed shape, 2 to 3 % faster with small models.
+    that fixed shape, which is a little faster.
     """
 
     name = "openvino"

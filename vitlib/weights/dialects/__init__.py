@@ -113,7 +113,7 @@ SIGNATURES: tuple[str, ...] = tuple(dict.fromkeys(dialect.signature[0] for diale
 
 
 def codebase_table() -> str:
-    """What loads from where, as README shows it (Markdown)."""
+    """The codebases, their models and files as a table (Markdown), for the guide on weights."""
     rows = [f'| {whose} | {models} | {files} | `"{name}"` |' for name, (whose, models, files) in CODEBASES.items()]
     return "\n".join(["| from | models | files | names |", "|---|---|---|---|", *rows])
 
