@@ -11,7 +11,7 @@ RUN gets log.csv, curve.png, checkpoints/, result.json and model/, the best epoc
 which vitlib.from_pretrained and classify.py --weights RUN open. The same command goes on where a run was stopped or
 killed. A convnet, to be a teacher, is trained in the same way.
 
-Several processes: python -m paddle.distributed.launch --nproc_per_node 2 train_deit.py ... (guides/training.md says more).
+Several processes: python -m paddle.distributed.launch --nproc_per_node 2 train_deit.py ... (see guides/training.md).
 
 This is the command "vitlib train", whose code is in vitlib/cli/train.py and training_run.py.
 """
