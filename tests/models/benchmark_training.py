@@ -1,6 +1,8 @@
 """How fast and in how much memory a DeiT-S is trained on a CPU, beside timm where there is a Python that has it.
 
     python tests/models/benchmark_training.py [--timm PYTHON] [--rounds 5] [--batch 8] [--threads 2] [--recompute]
+    python tests/models/benchmark_training.py --timm PYTHON --batch 64 --threads 1 \\
+        --set img_size=64 patch_size=8 embed_dim=128 depth=6 num_heads=4 num_classes=10
 
 A step is forward, cross-entropy, backward and AdamW in float32. Every candidate lives in a process of its own, all of
 them wait while one takes a few steps, turns alternate, and medians of the steps are printed. `peak` is the highest
@@ -16,7 +18,8 @@ import sys
 COMMON = """
 import json, sys, time, warnings
 warnings.filterwarnings("ignore")
-name, batch, threads = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+name, batch, threads, settings = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4])
+size, num_classes = settings.get("img_size", 224), settings.get("num_classes", 1000)
 def resident(field):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(field)) / 1024
 def serve(make):
@@ -37,19 +40,19 @@ def serve(make):
 """
 VITLIB = """
 import paddle, vitlib
-options = set(sys.argv[4:])
+options = set(sys.argv[5:])
 vitlib.tune_cpu(threads, **({"keep_memory": True} if "keep" in options else {}))
 (paddle.randn([64, 64]) @ paddle.randn([64, 64])).sum()
 def make():
     paddle.seed(0)
-    model = vitlib.create_model(name)
+    model = vitlib.create_model(name, **settings)
     model.train()
     if "recompute" in options:
         model.set_recompute()
     if "static" in options:
         model = paddle.jit.to_static(model, full_graph=True)
     optimizer = paddle.optimizer.AdamW(1e-4, parameters=model.parameters(), weight_decay=0.05)
-    images, labels = paddle.randn([batch, 3, 224, 224]), paddle.randint(0, 1000, [batch])
+    images, labels = paddle.randn([batch, 3, size, size]), paddle.randint(0, num_classes, [batch])
     def train():
         loss = paddle.nn.functional.cross_entropy(model(images), labels)
         loss.backward()
@@ -65,11 +68,11 @@ torch.set_num_threads(threads)
 (torch.randn(64, 64) @ torch.randn(64, 64)).sum()
 def make():
     torch.manual_seed(0)
-    model = timm.create_model(name).train()
-    if "recompute" in sys.argv[4:]:
+    model = timm.create_model(name, **settings).train()
+    if "recompute" in sys.argv[5:]:
         model.set_grad_checkpointing()
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4, weight_decay=0.05)
-    images, labels = torch.randn(batch, 3, 224, 224), torch.randint(0, 1000, [batch])
+    images, labels = torch.randn(batch, 3, size, size), torch.randint(0, num_classes, [batch])
     def train():
         loss = torch.nn.functional.cross_entropy(model(images), labels)
         loss.backward()
@@ -107,6 +110,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--timm", metavar="PYTHON", help="a Python that has torch and timm")
     parser.add_argument("--model", default="deit_small_patch16_224")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="OPTION=VALUE", help="options that both libraries call the same"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=3, help="measured in each round")
     parser.add_argument("--batch", type=int, default=8)
@@ -116,7 +122,8 @@ def main():
     parser.add_argument("--keep-memory", action="store_true", help="also vitlib after tune_cpu(keep_memory=True)")
     parser.add_argument("--beside", metavar="DIRECTORY", help="also another checkout of vitlib")
     arguments = parser.parse_args()
-    common = (arguments.model, arguments.batch, arguments.threads)
+    settings = {name: json.loads(value) for name, value in (pair.split("=") for pair in arguments.set)}
+    common = (arguments.model, arguments.batch, arguments.threads, json.dumps(settings))
     wanted = {"vitlib": (sys.executable, VITLIB, *common)}
     if arguments.beside:
         there = f"sys.path.insert(0, {arguments.beside!r})\n"

@@ -35,7 +35,7 @@ def start(arguments: argparse.Namespace) -> tuple[ImageData, Run]:
     world_size = paddle.distributed.get_world_size()
     if world_size > 1:
         paddle.distributed.init_parallel_env()
-    tell(tune_cpu(arguments.threads))
+    tell(tune_cpu(arguments.threads, keep_memory=True))
     data = ImageData(
         arguments.data,
         ["validation", *["test"] * arguments.test],
