@@ -1,11 +1,12 @@
 """Compare runs of train_deit.py, paired by seed and image: python compare_runs.py RESULTS [--collect RUNS...]
 
-RESULTS is a folder of ROW-seedN.json files, each the result.json of a run; --collect copies them there from the folders
-of runs, which have the same names. Prints two tables for a README: each row's accuracy over its seeds, and what every
-row gains over those of --against.
+RESULTS is a folder of ROW-seedN.json and .csv files, the result.json and log.csv of a run each; --collect copies them
+there from the folders of runs, which have the same names. Prints two tables for a README: each row's accuracy over its
+seeds, and what every row gains over those of --against. --figure draws the accuracy over epochs.
 """
 
 import argparse
+import csv
 import json
 import re
 import shutil
@@ -94,12 +95,44 @@ def pairs(rows, against):
         print(f"| {name} | {gain:+.1f} | {error:.1f} | {', '.join(f'{value:+.1f}' for value in each)} |")
 
 
+def curves(folder, row, seeds):
+    """Validation accuracy in percent, [seeds, epochs]."""
+    found = []
+    for seed in seeds:
+        with open(folder / f"{row}-seed{seed}.csv", newline="") as file:
+            found.append([float(line["validation_accuracy"]) for line in csv.DictReader(file)])
+    return np.array(found)
+
+
+def draw(folder, rows, path):
+    """Accuracy over epochs: the mean over seeds, and a band of one standard deviation where there are several."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    for number, (row, runs) in enumerate(rows.items()):
+        accuracy = curves(folder, row, runs)
+        mean, epochs = accuracy.mean(axis=0), np.arange(1, accuracy.shape[1] + 1)
+        colour = "0.6" if row == "teacher" else f"C{number}"
+        axes.plot(epochs, mean, color=colour, label=row if len(runs) == 1 else f"{row}, {len(runs)} seeds")
+        if len(runs) > 1:
+            deviation = accuracy.std(axis=0, ddof=1)
+            axes.fill_between(epochs, mean - deviation, mean + deviation, color=colour, alpha=0.25, linewidth=0)
+    axes.set(xlabel="epoch", ylabel="accuracy on validation images, %")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=9)
+    figure.savefig(path, dpi=110)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path)
     parser.add_argument("--collect", nargs="*", type=Path, default=[], help="folders of runs, named ROW-seedN")
     rows = ["none", "hard-no-token"]
     parser.add_argument("--against", nargs="*", default=rows, help="rows that others are compared with")
+    parser.add_argument("--figure", type=Path, metavar="FILE.png", help="of the accuracy over epochs, to be written")
     arguments = parser.parse_args()
     for run in arguments.collect:
         arguments.results.mkdir(parents=True, exist_ok=True)
@@ -108,6 +141,8 @@ def main():
     rows = load(arguments.results)
     accuracies(rows)
     pairs(rows, arguments.against)
+    if arguments.figure:
+        draw(arguments.results, rows, arguments.figure)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("npz", type=Path)
     parser.add_argument("folder", type=Path, help="to be made")
-    parser.add_argument("--train", type=int, default=24000)
-    parser.add_argument("--validation", type=int, default=2000)
-    parser.add_argument("--test", type=int, default=10000)
+    parser.add_argument("--train", type=int, default=55000)
+    parser.add_argument("--validation", type=int, default=5000)
+    parser.add_argument("--test", type=int, default=9900)
     arguments = parser.parse_args()
     if arguments.folder.exists():  # its images might be in other parts of this split
         sys.exit(f"fashion_mnist_folder.py: {arguments.folder} is there already; remove it, or name another folder")

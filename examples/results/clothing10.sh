@@ -8,7 +8,7 @@ common="--clip 1 --warmup-epochs 2 --squash 72 --scale 0.5 --augment none --colo
     --test --cache 200 --threads 1"
 architecture="img_size=64 patch_size=8 embed_dim=128 depth=6 num_heads=4 pos_embed=sincos2d weight_init=jax
     drop_path_rate=0.05"
-student_options="--epochs 45 --batch-size 64 --lr 1.5e-3 --erasing 0 --set $architecture"
+student_options="--epochs 60 --batch-size 64 --lr 1.5e-3 --erasing 0 --set $architecture"
 teacher_model="--teacher-model small_resnet.py:small_resnet"
 . results/rows.sh
 for seed in ${seeds:-0 1 2}; do

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 from scripts import call
 
 
@@ -63,3 +64,17 @@ def test_files_of_other_names_are_passed_over(write, tmp_path):
     (tmp_path / "none-seed0.json").unlink()
     error, _ = call("compare_runs.py", tmp_path)
     assert "holds no ROW-seedN.json" in error
+
+
+def test_the_figure_has_a_curve_of_each_row_and_a_band_where_there_are_several_seeds(write, tmp_path):
+    for name, accuracies in {"none-seed0": [20, 40], "none-seed1": [30, 60], "teacher-seed0": [50, 70]}.items():
+        write(name, validation=[0, 1])
+        lines = [f"{epoch},{accuracy}" for epoch, accuracy in enumerate(accuracies, 1)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["epoch,validation_accuracy", *lines]) + "\n")
+    error, written = call("compare_runs.py", tmp_path, "--figure", tmp_path / "curves.png")
+    assert error is None, written
+    with Image.open(tmp_path / "curves.png") as image:
+        colours = {colour for _, colour in image.convert("RGB").getcolors(1 << 24)}
+    assert {(31, 119, 180), (153, 153, 153)} <= colours  # of none and of the teacher
+    band = [round(255 - 0.25 * (255 - value)) for value in (31, 119, 180)]
+    assert any(max(abs(a - b) for a, b in zip(colour, band, strict=True)) <= 1 for colour in colours)

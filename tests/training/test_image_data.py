@@ -79,6 +79,16 @@ def test_without_a_folder_for_validation_a_share_is_set_apart_and_told(tmp_path,
         ImageData(folder, batch_size=2, validation_share=1.5)
 
 
+def test_a_share_of_the_training_images_of_each_class_is_drawn_by_the_seed(root):
+    drawn = [ImageData(root, ["validation", "test"], batch_size=2, seed=seed, train_share=0.5) for seed in (0, 0, 1)]
+    assert [sorted(data.train.labels.tolist()) for data in drawn] == [[0, 0, 1, 1, 2, 2]] * 3
+    assert drawn[0].train.samples == drawn[1].train.samples != drawn[2].train.samples
+    assert drawn[0].notes == ["6 of 12 training images are trained on"]
+    assert (len(drawn[0].sampler), len(drawn[0].parts["validation"]), len(drawn[0].parts["test"])) == (3, 6, 9)
+    with refused(ValueError, "share"):
+        ImageData(root, batch_size=2, train_share=1.5)
+
+
 def test_a_validation_share_beside_a_folder_is_refused(root):
     with refused(ValueError, "validation share", "validation/"):
         ImageData(root, batch_size=2, validation_share=0.2)

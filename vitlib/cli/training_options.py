@@ -36,6 +36,11 @@ def add_common_options(parser: Parser, *, lr_help: str, warmup_epochs: int, **de
         help="of the training images, set apart where there is no folder for validation (default: 0.1)",
     )
     add(
+        "--train-share",
+        type=number("(0, 1)"),
+        help="of the training images of each class, to train on, drawn by --seed (default: all)",
+    )
+    add(
         "--labels",
         metavar="CSV",
         type=Path,

@@ -48,6 +48,7 @@ def start(arguments: argparse.Namespace) -> tuple[ImageData, Run]:
         cache=int(arguments.cache * 1e6),
         table=arguments.labels,
         validation_share=arguments.validation_share,
+        train_share=arguments.train_share,
     )
     for note in data.notes:
         tell(note)

@@ -48,6 +48,8 @@ class ImageData:
             to which its paths are relative.
         validation_share: share of the training images of each class, in (0, 1), that is set apart for validation where
             there is no folder for it: always the same images, whatever the seed. None: 0.1, where it is needed.
+        train_share: share of the training images of each class, in (0, 1), that is trained on, drawn by the seed, to
+            see how accuracy grows with data. None: all.
 
     `classes` are those of train/, and `sampler` is its order. `notes` says in sentences what was assumed: a share that
     was set apart, classes of which a part has no images. Give the transforms by `prepare`, when there is a model,
@@ -72,6 +74,7 @@ class ImageData:
         cache: int = 0,
         table: str | os.PathLike[str] | None = None,
         validation_share: float | None = None,
+        train_share: float | None = None,
     ) -> None:
         root = Path(root)
         self.notes: list[str] = []
@@ -104,6 +107,9 @@ class ImageData:
             absent = [name for label, name in enumerate(self.classes) if label not in self.parts[part].labels]
             if absent:
                 self.notes.append(f"{folder.name}/ has no images of {', '.join(map(repr, absent))}")
+        if train_share is not None:
+            rest, self.train = self.train.split(train_share, seed)
+            self.notes.append(f"{len(self.train)} of {len(rest) + len(self.train)} training images are trained on")
         self.batch_size = batch_size
         self.seed = seed
         self.num_workers = num_workers
