@@ -16,4 +16,4 @@ for seed in ${seeds:-0 1 2}; do
         --model small_resnet.py:small_resnet --grey --set in_chans=1 --size 28 --epochs 8 --lr 2e-3
     students
 done
-$python compare_runs.py results/fashion_mnist --collect "$runs"/*-seed?
+$python compare_runs.py results/fashion_mnist --collect "$runs"/*-seed? --figure results/fashion_mnist/curves.png

@@ -1,4 +1,4 @@
-"""A whole run of examples/train_deit.py, always the same one, learns: scanned digits, a convnet, a DeiT that it teaches."""
+"""A whole run of examples/train_deit.py, always the same one, learns: digits, a convnet, a DeiT that it teaches."""
 
 import json
 

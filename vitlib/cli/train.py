@@ -47,7 +47,11 @@ def train_options(parser: Parser) -> None:
         help="options of the model: img_size=64 depth=6 ...",
     )
     add("--size", type=whole(1), default=224, help="image size of a model that is no preset")
-    add("--grey", action="store_true", help="one channel for a model that is no preset, such as paddle:LeNet")
+    add(
+        "--grey",
+        action="store_true",
+        help="one channel for a model that is no preset, such as paddle:LeNet; your own may need --set in_chans=1, too",
+    )
     add = parser.add_argument_group("the teacher").add_argument
     add("--teacher", metavar="RUN", type=Path, help="--output of the run that trained it (default: none)")
     add(
