@@ -64,13 +64,6 @@ ARCHITECTURES = {
         "DeiT-S distilled": ("deit_small_distilled_patch16_224",),
         "DeiT-B distilled": ("deit_base_distilled_patch16_224", "deit_base_distilled_patch16_384"),
     },
-    "deit3": {
-        "DeiT III-S": ("deit3_small_patch16_224", "deit3_small_patch16_384"),
-        "DeiT III-M": ("deit3_medium_patch16_224",),
-        "DeiT III-B": ("deit3_base_patch16_224", "deit3_base_patch16_384"),
-        "DeiT III-L": ("deit3_large_patch16_224", "deit3_large_patch16_384"),
-        "DeiT III-H": ("deit3_huge_patch14_224",),
-    },
 }
 HOSTS = {
     "hf:": "Hugging Face",
