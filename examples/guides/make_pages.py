@@ -1,12 +1,15 @@
 """Write the generated parts of the documentation: python make_pages.py [--check]
 
 These are the parts of README.md and of the guides between `<!-- NAME:begin -->` and `<!-- NAME:end -->`: the table of
-models, the table of codebases, and the pages of the families below the introduction. --check writes nothing and exits
+models, the table of codebases, the table of what was learnt on little data, and the pages of the families below the
+introduction. --check writes nothing and exits
 with 1 when a file is not as it would be written.
 """
 
 import argparse
+import json
 import re
+import statistics
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -64,6 +67,14 @@ ARCHITECTURES = {
         "DeiT-S distilled": ("deit_small_distilled_patch16_224",),
         "DeiT-B distilled": ("deit_base_distilled_patch16_224", "deit_base_distilled_patch16_384"),
     },
+}
+# Rows of README's table of learning: names of examples/results/clothing10/
+LEARNT = {
+    "none": "ViT without a teacher",
+    "hard-token": "DeiT, hard distillation with its token",
+    "stem-hard-token": "the same with a convolutional stem",
+    "teacher": "the teacher, a convnet",
+    "clothes": "DeiT with a convolutional stem, the model of `examples/clothes`",
 }
 HOSTS = {
     "hf:": "Hugging Face",
@@ -146,11 +157,25 @@ def _family_row(family: Family, link: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def learning_table() -> str:
+    """README's table of accuracy on photographs of clothes, the mean over seeds."""
+    lines = ["| | seeds | parameters | validation, % | test, % |", "|---|---|---|---|---|"]
+    for row, title in LEARNT.items():
+        paths = (GUIDES.parent / "results").glob(f"{'clothes' if row == 'clothes' else 'clothing10'}/{row}-seed*.json")
+        if results := [json.loads(path.read_text()) for path in paths]:
+            means = [statistics.mean(result[part]["model"] for result in results) for part in ("validation", "test")]
+            cells = [title, str(len(results)), f"{results[0]['parameters']:,}", *(f"{mean:.1f}" for mean in means)]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def generated() -> dict[tuple[Path, str], str]:
     """{(file, name of the part): its text}"""
     parts = {
         (ROOT / "README.md", "models"): model_table("examples/guides/families/"),
         (GUIDES / "zh" / "README.md", "models"): model_table("../families/"),
+        (ROOT / "README.md", "learning"): learning_table(),
+        (GUIDES / "zh" / "README.md", "learning"): learning_table(),
         (GUIDES / "weights.md", "codebases"): codebase_table(),
     }
     for family in FAMILIES:

@@ -5,7 +5,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import paddle
 import paddle.nn.functional as F
-from PIL import Image, ImageDraw
+from PIL import Image
 from sklearn.datasets import load_digits, load_sample_image
 
 import vitlib
@@ -235,19 +235,7 @@ plt.show()
 clothes = vitlib.from_pretrained("clothes")  # the folder beside this notebook
 clothes.eval()
 
-
-def outfit():
-    """A red T-shirt above blue trousers, on grey."""
-    picture = Image.new("RGB", (480, 480), "#e8e4dc")
-    draw = ImageDraw.Draw(picture)
-    draw.polygon([(190, 40), (290, 40), (380, 100), (350, 150), (310, 120), (310, 240), (170, 240), (170, 120),
-                  (130, 150), (100, 100)], fill="#bb3333")  # fmt: skip
-    draw.ellipse([215, 25, 265, 55], fill="#e8e4dc")
-    draw.polygon([(175, 245), (305, 245), (320, 460), (255, 460), (240, 300), (225, 460), (160, 460)], fill="#2b3f6b")
-    return picture
-
-
-picture = outfit()  # or: Image.open("photo.jpg")
+picture = Image.open("photos/longsleeve.jpg")  # or a photo of your own
 for label, probability, index in vitlib.predict(clothes, picture, top_k=4)[0]:
     print(f"{100 * probability:5.1f} %  {label} (class {index})")
 
@@ -275,7 +263,7 @@ overlay(axes[-1], rollout[prefix:].reshape(grid).numpy(), "rollout over all bloc
 plt.show()
 
 # %%
-chosen = [clothes.labels.index(name) for name in ("t-shirt", "pants")]
+chosen = [index for _, _, index in vitlib.predict(clothes, picture, top_k=2)[0]]
 figure, axes = plt.subplots(1, 3, figsize=(7, 2.6), layout="constrained")
 show(axes[0], seen, "as the model sees it")
 for axis, index in zip(axes[1:], chosen, strict=True):

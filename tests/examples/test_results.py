@@ -8,6 +8,8 @@ import runpy
 import pytest
 from scripts import EXAMPLES, call
 
+import vitlib
+
 RESULTS = EXAMPLES / "results"
 TEXT = (RESULTS / "README.md").read_text(encoding="utf-8")
 FOLDERS = sorted({path.parent for path in RESULTS.glob("*/*-seed*.json")})
@@ -33,6 +35,34 @@ def test_no_table_is_of_anything_else():
     for section in sections:
         if tables(section):
             assert any(name in section.splitlines()[0] for name in known), section.splitlines()[0]
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_a_folder_of_several_rows_has_its_figure_on_the_page(folder):
+    rows = {path.stem.rpartition("-")[0] for path in folder.glob("*-seed*.json")}
+    figure = f"{folder.name}/curves.png"
+    assert (f"]({figure})" in TEXT) == (RESULTS / figure).exists() == (len(rows) > 1)
+
+
+def test_the_card_of_the_shipped_model_says_what_its_run_measured():
+    result = json.loads((RESULTS / "clothes" / "clothes-seed0.json").read_text())
+    card = " ".join((EXAMPLES / "clothes" / "README.md").read_text(encoding="utf-8").split())
+    accuracies = {part: result[part]["model"] for part in ("validation", "test")}
+    assert "{validation:.1f} % on validation, {test:.1f} % on the test set".format(**accuracies) in card
+    assert f"{result['parameters']:,} parameters" in card
+    assert vitlib.count(vitlib.from_pretrained(EXAMPLES / "clothes")).parameters == result["parameters"]
+    assert accuracies["test"] >= 72
+    assert sum(path.stat().st_size for path in (EXAMPLES / "clothes").iterdir()) <= 4e6
+
+
+def test_the_shipped_model_is_right_on_the_photographs_that_its_card_says():
+    photos = sorted((EXAMPLES / "photos").glob("*.jpg"))
+    model = vitlib.from_pretrained(EXAMPLES / "clothes")
+    right = sum(row[0].label == photo.stem for row, photo in zip(vitlib.predict(model, photos), photos, strict=True))
+    assert len(photos) == 10
+    assert right >= 7
+    assert f"{right} are right" in " ".join((EXAMPLES / "clothes" / "README.md").read_text(encoding="utf-8").split())
+    assert sum(photo.stat().st_size for photo in photos) <= 200e3
 
 
 @pytest.mark.parametrize("page", ["README.md", "examples/guides/zh/README.md", "examples/guides/deployment.md"])
