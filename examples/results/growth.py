@@ -1,4 +1,4 @@
-"""Draw how accuracy grows with epochs and with data: python results/growth.py [--figure results/growth.png]
+"""Draw how accuracy grows with epochs and with data: python results/growth.py [--figure FILE.png]
 
 From clothing10/ROW-seedN.json, the runs with all images and 60 epochs, and clothing10_growth/ROW-Kepochs-seedN.json and
 ROW-Kpercent-seedN.json, which growth.sh makes.
@@ -7,6 +7,7 @@ ROW-Kpercent-seedN.json, which growth.sh makes.
 import argparse
 import json
 import re
+import sys
 from pathlib import Path
 
 import matplotlib
@@ -28,6 +29,8 @@ def load(row, kind):
 
 
 def draw(path):
+    if not any(load(row, kind) for row in ROWS for kind in LAST):
+        sys.exit(f"growth.py: {HERE / 'clothing10_growth'} has no runs; make them with growth.sh")
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
@@ -51,5 +54,5 @@ def draw(path):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--figure", type=Path, default=HERE / "clothing10_growth" / "growth.png")
+    parser.add_argument("--figure", type=Path, default=HERE / "clothing10_growth" / "curves.png")
     draw(parser.parse_args().figure)
