@@ -36,5 +36,5 @@ def test_points_are_the_runs_of_a_kind_and_the_last_is_the_whole_run(growth, tmp
 
 
 def test_no_runs_are_told(growth, tmp_path):
-    with pytest.raises(SystemExit, match="has no runs; make them with growth.sh"):
+    with pytest.raises(SystemExit, match=r"has no runs; make them with growth\.sh"):
         growth["draw"](tmp_path / "growth.png")
