@@ -111,7 +111,7 @@ def _evaluate_features(arguments: argparse.Namespace) -> int:
     from ..deploy import tune_cpu
 
     sources = {root: open_folder(root) for root in (arguments.knn, arguments.probe) if root}
-    tune_cpu(arguments.threads)
+    tune_cpu(arguments.threads, keep_memory=True)
     model = load_model(arguments, locate(arguments.model, "--model "))
     size = arguments.batch_size
     trained: dict[str, FolderFeatures] = {root: folder_features(model, root, batch_size=size) for root in sources}

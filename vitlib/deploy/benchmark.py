@@ -74,7 +74,8 @@ def benchmark(
     Args:
         models: presets.
         batches, img_sizes: of the images.
-        engines: of `Predictor`, "eager" and "eager tuned" (after `tune_cpu`); None: all installed engines.
+        engines: of `Predictor`, "eager" and "eager tuned" (after `tune_cpu(keep_memory=True)`); None: all that are
+            installed.
         precisions: those that a candidate does not have are left out.
         peers: a Python with timm and the like, for the peers; None: none. peer_names: which of them; None: all.
         rounds: turns of each candidate.

@@ -22,7 +22,7 @@ def make_candidate(spec: dict[str, Any]) -> Callable[[int], Any]:
 
     if spec["name"].startswith("eager"):
         if "tuned" in spec["name"]:
-            tune_cpu(spec["threads"])
+            tune_cpu(spec["threads"], keep_memory=True)
         model = random_model(spec["model"], spec["img_size"])
 
         def prepare_eager(batch: int) -> Callable[[], Any]:

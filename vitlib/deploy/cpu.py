@@ -20,7 +20,8 @@ import paddle
 from ..images.checks import check_count
 
 _AMD = ("AuthenticAMD", "HygonGenuine")
-_AVX2_PATH = 5  # MKL's number for its AVX2 path
+_AVX512 = {"avx512f", "avx512cd", "avx512dq", "avx512bw", "avx512vl"}
+_PATHS = (("AVX-512", "7", _AVX512), ("AVX2", "5", {"avx2"}))  # MKL's numbers, and what they need of the processor
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
@@ -30,8 +31,8 @@ class CpuTuning:
 
     threads: number of threads of matrix products.
     processor: the vendor's name as the processor gives it, such as "AuthenticAMD"; "" where it cannot be read.
-    fast_matmul: True when MKL's AVX2 path was chosen on an AMD processor, False when that failed (`message` says why),
-        None on other processors.
+    fast_matmul: True when MKL's AVX-512 or AVX2 path was chosen on an AMD processor, False when that failed (`message`
+        says why), None on other processors.
     message: a sentence with all of it.
     """
 
@@ -48,9 +49,9 @@ def tune_cpu(threads: int | None = None, *, keep_memory: bool = False) -> CpuTun
     """Use all cores that this process may use, and MKL's fast float32 path on AMD processors.
 
     Call it right after the imports, before the first matrix product or convolution of the process. Later, threads still
-    change, but the path does not, and a RuntimeWarning says so. On processors of other vendors than AMD and Hygon the
-    path stays as it is, since it is an AVX2 path and would slow an AVX-512 Intel. If MKL_DEBUG_CPU_TYPE is set in the
-    environment, its value stays.
+    change, but the path does not, and a RuntimeWarning says so. The path is AVX-512 where the processor has it, AVX2
+    elsewhere. On processors of other vendors than AMD and Hygon, MKL chooses as well by itself, and nothing is changed.
+    If MKL_DEBUG_CPU_TYPE is set in the environment, its value stays.
 
     Args:
         threads: number of threads, of the calling thread and of threads started after; None for all usable cores.
@@ -63,8 +64,9 @@ def tune_cpu(threads: int | None = None, *, keep_memory: bool = False) -> CpuTun
     threads = usable_cores() if threads is None else check_count("threads", threads, 1)
     processor, flags = _processor()
     fast, note = None, "matrix products were left as they are"
-    if processor in _AMD and "avx2" in flags:
-        fast, note = _choose_fast_path()
+    path = next(((name, number) for name, number, needs in _PATHS if needs <= flags), None)
+    if processor in _AMD and path is not None:
+        fast, note = _choose_fast_path(*path)
         if fast is False:
             warnings.warn(f"tune_cpu: {note}", RuntimeWarning, stacklevel=2)
     paddle.base.core.set_num_threads(threads)
@@ -119,20 +121,20 @@ def _processor() -> tuple[str, set[str]]:
     return facts.get("vendor_id", ""), set(facts.get("flags", "").split())
 
 
-def _choose_fast_path() -> tuple[bool, str]:
-    """Ask MKL for its AVX2 path, and check that it took it."""
+def _choose_fast_path(name: str, number: str) -> tuple[bool, str]:
+    """Ask MKL for a path, and check that it took it."""
     mkl = _paddle_library("libmklml_intel.so")
     if mkl is None or not hasattr(mkl, "mkl_serv_cpu_detect"):
         return False, "Paddle's MKL library was not found: matrix products keep the path that it chooses"
-    os.environ.setdefault("MKL_DEBUG_CPU_TYPE", str(_AVX2_PATH))
-    wanted = os.environ["MKL_DEBUG_CPU_TYPE"]
-    if wanted != str(_AVX2_PATH):
+    wanted = os.environ.setdefault("MKL_DEBUG_CPU_TYPE", number)
+    if wanted != number:
         return False, f"MKL_DEBUG_CPU_TYPE={wanted} in the environment was respected: matrix products follow it"
-    if mkl.mkl_serv_cpu_detect() == _AVX2_PATH:
-        return True, "matrix products take MKL's AVX2 path"
+    if mkl.mkl_serv_cpu_detect() == int(number):
+        return True, f"matrix products take MKL's {name} path"
     return False, (
         "it came too late for the fast float32 path, since Paddle has already made a matrix product or a convolution: "
-        "only the threads were set. Call tune_cpu() right after the imports, or start Python with MKL_DEBUG_CPU_TYPE=5"
+        "only the threads were set. Call tune_cpu() right after the imports, or start Python with "
+        f"MKL_DEBUG_CPU_TYPE={number}"
     )
 
 
