@@ -13,7 +13,7 @@ teacher_model="--teacher-model small_resnet.py:small_resnet"
 . results/rows.sh
 for seed in ${seeds:-0 1 2}; do
     $python train_deit.py "$data" --output "$runs/teacher-seed$seed" --seed $seed $common \
-        --model small_resnet.py:small_resnet --grey --set in_chans=1 --size 28 --epochs 8 --lr 2e-3
+        --model small_resnet.py:small_resnet --grey --set in_chans=1 --size 28 --epochs 12 --lr 2e-3
     students
 done
 $python compare_runs.py results/fashion_mnist --collect "$runs"/*-seed? --figure results/fashion_mnist/curves.png

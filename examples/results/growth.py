@@ -1,7 +1,8 @@
 """Draw how accuracy grows with epochs and with data: python results/growth.py [--figure FILE.png]
 
-From clothing10/ROW-seedN.json, the runs with all images and 60 epochs, and clothing10_growth/ROW-Kepochs-seedN.json and
-ROW-Kpercent-seedN.json, which growth.sh makes.
+From clothing10/ROW-seedN.json, the students of 60 epochs and the teachers of 40, and
+clothing10_growth/ROW-Kepochs-seedN.json and ROW-Kpercent-seedN.json, which growth.sh makes. Students of a share of the
+images have the steps of 30 epochs with all images, whose runs are the points at 100 %.
 """
 
 import argparse
@@ -15,28 +16,37 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 ROWS = ("none", "hard-token", "teacher")
-LAST = {"epochs": 60, "percent": 100}
+KINDS = ("epochs", "percent")
 
 
 def load(row, kind):
     """{epochs or percent: test accuracies of the seeds, in percent}"""
-    found = {}
-    for path in [*HERE.glob(f"clothing10_growth/{row}-*{kind}-seed*.json"), *HERE.glob(f"clothing10/{row}-seed*.json")]:
-        match = re.fullmatch(rf"{row}(?:-(\d+){kind})?-seed\d+", path.stem)
-        where = int(match[1]) if match[1] else LAST[kind]
-        found.setdefault(where, []).append(json.loads(path.read_text())["test"]["model"])
-    return dict(sorted(found.items())) if len(found) > 1 else {}
+    if kind == "epochs":
+        whole, where = f"clothing10/{row}-seed*.json", 60
+    else:
+        whole = f"clothing10/{row}-seed*.json" if row == "teacher" else f"clothing10_growth/{row}-30epochs-seed*.json"
+        where = 100
+    found = {where: [accuracy(path) for path in HERE.glob(whole)]}
+    for path in HERE.glob(f"clothing10_growth/{row}-*{kind}-seed*.json"):
+        number = re.fullmatch(rf"{row}-(\d+){kind}-seed\d+", path.stem)[1]
+        found.setdefault(int(number), []).append(accuracy(path))
+    found = {place: values for place, values in sorted(found.items()) if values}
+    return found if len(found) > 1 else {}
+
+
+def accuracy(path):
+    return json.loads(path.read_text())["test"]["model"]
 
 
 def draw(path):
-    if not any(load(row, kind) for row in ROWS for kind in LAST):
+    if not any(load(row, kind) for row in ROWS for kind in KINDS):
         sys.exit(f"growth.py: {HERE / 'clothing10_growth'} has no runs; make them with growth.sh")
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.8), sharey=True, layout="constrained")
     for axes, kind, label in zip(
-        panels, LAST, ("epochs", "share of the training images, %, with equal steps"), strict=True
+        panels, KINDS, ("epochs", "share of the training images, %, with equal steps"), strict=True
     ):
         for number, row in enumerate(ROWS):
             if points := load(row, kind):
@@ -48,7 +58,7 @@ def draw(path):
         axes.minorticks_off()
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("accuracy on the test images, %")
-    panels[0].legend(frameon=False)
+    panels[1].legend(frameon=False)
     figure.savefig(path, dpi=110)
 
 

@@ -21,15 +21,23 @@ def write(path, accuracy):
     path.write_text(json.dumps({"test": {"model": accuracy}}))
 
 
-def test_points_are_the_runs_of_a_kind_and_the_last_is_the_whole_run(growth, tmp_path):
+def test_the_points_of_all_images_are_the_runs_of_60_epochs_in_one_panel_and_of_30_in_the_other(growth, tmp_path):
     write(tmp_path / "clothing10" / "none-seed0.json", 50)
     write(tmp_path / "clothing10" / "none-seed1.json", 54)
     write(tmp_path / "clothing10" / "hard-no-token-seed0.json", 1)
+    write(tmp_path / "clothing10" / "teacher-seed0.json", 80)
+    write(tmp_path / "clothing10_growth" / "none-30epochs-seed0.json", 40)
     write(tmp_path / "clothing10_growth" / "none-15epochs-seed0.json", 30)
     write(tmp_path / "clothing10_growth" / "none-10percent-seed0.json", 20)
-    assert growth["load"]("none", "epochs") == {15: [30], 60: [50, 54]}
-    assert growth["load"]("none", "percent") == {10: [20], 100: [50, 54]}
-    assert growth["load"]("hard-token", "epochs") == {}
+    write(tmp_path / "clothing10_growth" / "teacher-10percent-seed0.json", 60)
+    assert {place: sorted(values) for place, values in growth["load"]("none", "epochs").items()} == {
+        15: [30],
+        30: [40],
+        60: [50, 54],
+    }
+    assert growth["load"]("none", "percent") == {10: [20], 100: [40]}
+    assert growth["load"]("hard-token", "epochs") == growth["load"]("teacher", "epochs") == {}
+    assert growth["load"]("teacher", "percent") == {10: [60], 100: [80]}
     growth["draw"](tmp_path / "growth.png")
     with Image.open(tmp_path / "growth.png") as image:
         assert (31, 119, 180) in {colour for _, colour in image.convert("RGB").getcolors(1 << 24)}
