@@ -1,7 +1,7 @@
 """Train a small Vision Transformer on 1,797 scanned digits, then look at what it looks at. About a minute on two cores.
 
-pip install 'vitlib[examples]'
-python quickstart.py [--seed 0] [--epochs 34] [--picture quickstart.png] [--photos photo.jpg ...]
+pip install '.[examples]'  # in a clone of vitlib
+python examples/quickstart.py [--seed 0] [--epochs 34] [--picture quickstart.png] [--photos photo.jpg ...]
 
 At the end, a trained model beside this script, which knows ten kinds of clothes, sees the photographs of photos/, or
 yours: what it says, how sure it is, and where it looks.

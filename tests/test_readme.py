@@ -159,7 +159,7 @@ def test_the_vitlib_commands_of_the_pages_are_understood():
         line.partition("vitlib ")[2]
         for page in PAGES
         for block in blocks(page.read_text(encoding="utf-8"), "bash")
-        for line in block.splitlines()
+        for line in block.replace("\\\n", "").splitlines()
         if line.startswith("vitlib ") or "| vitlib " in line
     ]
     assert len(lines) > 30

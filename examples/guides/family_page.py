@@ -133,7 +133,13 @@ def _weights(presets: dict[str, list[str]], hosts: Callable[[list[str]], str]) -
     rows = [published(f"{name}.{tag}") for name, tags in presets.items() for tag in tags]
     with_top1 = any(row.top1 is not None for row in rows)
     head = "| weights | output | licence | where |" + (" top-1, % |" if with_top1 else "")
-    lines = [head, "|---|---|---|---|" + "---|" * with_top1]
+    rule = "Without a tag, `pretrained=True` takes the first weights of a preset"
+    others = [name for name, tags in presets.items() if tags and published(name).name != f"{name}.{tags[0]}"]
+    if others:  # on this page are not the first
+        listed = _listed([f"`{name}`" for name in others])
+        rule = f"Give the tag: without one, `pretrained=True` takes other weights for {listed}"
+    lines = [f"{rule}.", ""]
+    lines += [head, "|---|---|---|---|" + "---|" * with_top1]
     for row in rows:
         cells = [f"`{row.name}`", _output(row.name), row.licence, hosts([row.name])]
         if with_top1:
@@ -147,8 +153,13 @@ def _weights(presets: dict[str, list[str]], hosts: Callable[[list[str]], str]) -
         ]
     bare = [f"`{name}`" for name, tags in presets.items() if not tags]
     if bare:
-        lines += ["", f"Nobody has published weights for {' and '.join(bare)}."]
+        lines += ["", f"Nobody has published weights for {_listed(bare)}."]
     return "\n".join(lines)
+
+
+def _listed(names: list[str]) -> str:
+    """ "a, b and c" """
+    return " and ".join([", ".join(names[:-1])] * (len(names) > 1) + names[-1:])
 
 
 def _output(name: str) -> str:

@@ -76,6 +76,21 @@ LEARNT = {
     "teacher": "the teacher, a convnet",
     "clothes": "DeiT with a convolutional stem, the model of `examples/clothes`",
 }
+CHINESE = {
+    "model": "模型",
+    "image": "图像尺寸",
+    "parameters": "参数量",
+    "top-1, %": "top-1，%",
+    "weights": "权重来源",
+    "seeds": "种子数",
+    "validation, %": "验证集，%",
+    "test, %": "测试集，%",
+    "ViT without a teacher": "无教师的 ViT",
+    "DeiT, hard distillation with its token": "DeiT，带蒸馏 token 的硬蒸馏",
+    "the same with a convolutional stem": "同上，加卷积 stem",
+    "the teacher, a convnet": "教师（卷积网络）",
+    "DeiT with a convolutional stem, the model of `examples/clothes`": "带卷积 stem 的 DeiT（`examples/clothes`）",
+}
 HOSTS = {
     "hf:": "Hugging Face",
     "https://storage.googleapis.com/": "Google",
@@ -169,13 +184,22 @@ def learning_table() -> str:
     return "\n".join(lines)
 
 
+def in_chinese(table: str) -> str:
+    """A table with those of its cells translated that `CHINESE` has."""
+
+    def translated(cell: str) -> str:
+        return f" {CHINESE[cell.strip()]} " if cell.strip() in CHINESE else cell
+
+    return "\n".join("|".join(map(translated, line.split("|"))) for line in table.split("\n"))
+
+
 def generated() -> dict[tuple[Path, str], str]:
     """{(file, name of the part): its text}"""
     parts = {
         (ROOT / "README.md", "models"): model_table("examples/guides/families/"),
-        (GUIDES / "zh" / "README.md", "models"): model_table("../families/"),
+        (GUIDES / "zh" / "README.md", "models"): in_chinese(model_table("../families/")),
         (ROOT / "README.md", "learning"): learning_table(),
-        (GUIDES / "zh" / "README.md", "learning"): learning_table(),
+        (GUIDES / "zh" / "README.md", "learning"): in_chinese(learning_table()),
         (GUIDES / "weights.md", "codebases"): codebase_table(),
     }
     for family in FAMILIES:

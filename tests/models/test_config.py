@@ -369,7 +369,14 @@ def test_a_subclass_whose_annotations_are_local_is_checked_where_they_are_known(
 
 
 @pytest.mark.parametrize(
-    ("option", "way"), [("features_only", "intermediates"), ("hidden_size", "embed_dim"), ("num_labels", "num_classes")]
+    ("option", "way"),
+    [
+        ("features_only", "intermediates"),
+        ("hidden_size", "embed_dim"),
+        ("num_labels", "num_classes"),
+        ("attn_layer", "attention_class"),
+        ("final_norm", "always is a final norm"),
+    ],
 )
 def test_options_of_other_libraries_lead_to_the_one_here(option, way):
     with refused(TypeError, repr(option), way):

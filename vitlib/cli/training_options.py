@@ -105,7 +105,7 @@ def add_common_options(parser: Parser, *, lr_help: str, warmup_epochs: int, **de
     )
     add("--threads", type=whole(1), help="of the CPU (default: all cores)")
     add("--amp", choices=["bfloat16", "float16"], help="mixed precision, on a GPU (default: float32)")
-    add("--recompute", action="store_true", help="less memory, a third more time")
+    add("--recompute", action="store_true", help="less memory, a third to a half more time")
     add(
         "--save-every",
         type=number("[0, inf)"),

@@ -57,7 +57,9 @@ def hidden_width(embed_dim: int, mlp_ratio: float) -> int:
 class EncoderBlock(nn.Layer):
     """z' = MSA(LN(z)) + z (eq. 2); z = MLP(LN(z')) + z' (eq. 3): [B, N, D] -> [B, N, D].
 
-    Parts are swapped in a subclass by the class attributes `attention_class`, `mlp_class` and `norm_class`.
+    Parts are swapped in a subclass by the class attributes `attention_class`, `mlp_class` and `norm_class`. They are
+    called with all arguments of `MultiHeadAttention`, as `mlp_class(embed_dim, hidden_dim, activation=, drop=,
+    weight_init=)`, and as `norm_class(embed_dim, epsilon=)`; a class takes `**options` for what it does not need.
 
     Args:
         embed_dim, num_heads: width D and number of heads.

@@ -133,7 +133,7 @@ class Editable:
 
     def set_recompute(self, enabled: bool = True) -> None:
         """In training, keep only the input of each block and run the block again for its gradient: less memory, the
-        same gradients, about a third more time. Blocks in which nothing needs a gradient run once.
+        same gradients, a third to a half more time. Blocks in which nothing needs a gradient run once.
 
         It is Paddle's own recomputation (`use_reentrant=False`), which makes some 24 tensors a block and step. On
         Paddle 3.3, making a tensor with `paddle.Tensor(...)` leaks an empty list: 1.7 KB a block and step, 2 GB in

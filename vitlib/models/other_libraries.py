@@ -28,8 +28,14 @@ OPTIONS: dict[str, str] = {
     "act_layer": "use activation",
     "layer_norm_eps": "use norm_eps",
     "epsilon": "use norm_eps",
-    "norm_layer": "set the class attribute norm_class of a subclass",
+    "norm_layer": "set the class attribute norm_class of a subclass, of the model and of its block_class",
     "block_fn": "set the class attribute block_class of a subclass",
+    "attn_layer": "set the class attribute attention_class of the block_class of a subclass",
+    "mlp_layer": "set the class attribute mlp_class of the block_class of a subclass",
+    "embed_layer": "set the class attribute patch_embed_class of a subclass",
+    "proj_bias": "projections always have a bias",
+    "final_norm": "there always is a final norm; model.intermediates(images, layers) gives the tokens before it",
+    "pool_include_prefix": 'global_pool="avg" takes the mean of the patches without the prefix tokens',
 }
 
 ATTRIBUTES: dict[str, str] = {

@@ -38,7 +38,8 @@ def param_groups(
         no_weight_decay: more names, or shell patterns such as "adapter.*", of parameters without decay.
 
     Returns dicts of "params", "weight_decay" and "learning_rate", a factor of the optimizer's (Paddle's meaning); the
-    first layer first. Equals timm's `param_groups_weight_decay` and `param_groups_layer_decay`.
+    first layer first. Equals timm's `param_groups_weight_decay` and `param_groups_layer_decay` when those are given
+    `no_weight_decay_list=model.no_weight_decay()`.
 
     Raises ValueError for a model without trainable parameters, a negative weight_decay, a layer_decay outside (0, 1]
     or of a model without `blocks`, and for a name in no_weight_decay that no parameter has.
