@@ -22,7 +22,9 @@ def load(folder):
     rows = {}
     for path in sorted(folder.glob("*-seed*.json")):
         if match := re.fullmatch(r"(.+)-seed(\d+)", path.stem):
-            rows.setdefault(match[1], {})[int(match[2])] = json.loads(path.read_text())
+            result = rows.setdefault(match[1], {})[int(match[2])] = json.loads(path.read_text())
+            if not all("right" in part for part in result.values() if isinstance(part, dict)):
+                raise SystemExit(f"compare_runs.py: {path} is of images with several labels; expected one class each")
     if not rows:
         raise SystemExit(f"compare_runs.py: {folder} holds no ROW-seedN.json")
     return rows

@@ -18,6 +18,7 @@ class ShiftedPatches(vitlib.PatchEmbed):
     def forward(self, x):
         """[B, C, H, W] -> [B, N, D]"""
         self.check(x)
+        x = self.pad(x) if self.dynamic_img_pad else x
         rows, columns = (side // 2 for side in self.patch_size)
         height, width = x.shape[2:]
         padded = F.pad(x, [columns, columns, rows, rows])

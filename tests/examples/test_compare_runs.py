@@ -30,6 +30,12 @@ def table(tmp_path):
     return {first: others for first, *others in cells}
 
 
+def test_runs_of_several_labels_an_image_are_refused(tmp_path):
+    (tmp_path / "none-seed0.json").write_text(json.dumps({"parameters": 1, "validation": {"images": 2, "map": 50.0}}))
+    error, _ = call("compare_runs.py", tmp_path)
+    assert "none-seed0.json is of images with several labels" in error
+
+
 def test_a_gain_has_the_standard_error_over_images(write, tmp_path):
     for seed in range(2):
         write(f"none-seed{seed}", validation=[0, 0, 1, 1], test=[1, 0, 0, 0, 0])

@@ -35,6 +35,11 @@ def test_patches_are_those_of_the_image_and_of_its_four_shifts(small):
     np.testing.assert_allclose(embed(paddle.to_tensor(x)).numpy()[0], expected, atol=1e-4)
 
 
+def test_images_of_any_size_are_padded_where_that_was_asked_for(small):
+    model = small["small_data_vit"](3, **OPTIONS, dynamic_img_size=True, dynamic_img_pad=True)
+    assert list(model(paddle.randn([2, 3, 15, 18])).shape) == [2, 3]
+
+
 def test_no_token_attends_to_itself_and_the_temperature_is_trained(small):
     model = small["small_data_vit"](3, **OPTIONS)
     images = paddle.randn([2, 3, 16, 16])

@@ -1,6 +1,7 @@
 """examples/train_deit.py on a small folder: a convnet as teacher, then a DeiT that learns from it."""
 
 import csv
+import errno
 import json
 import os
 import shutil
@@ -239,6 +240,28 @@ def test_a_remembered_teacher_says_what_the_teacher_said(folder, teacher, tmp_pa
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".npy"]
 
 
+def test_logits_that_the_disk_has_no_room_for_are_told_before_training(folder, teacher, tmp_path, monkeypatch):
+    def full(number, start, size):
+        assert size >= 4 * 10 * 60 * 3  # float32, of 10 epochs of 60 images of three classes
+        raise OSError(errno.ENOSPC, "no room")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    options = [*STUDENT, "--epochs", 10, "--teacher", teacher, "--teacher-cache", tmp_path / "cache"]
+    error, _ = call("train_deit.py", folder, *options, "--output", tmp_path / "run")
+    assert "No space left on device: the teacher's logits of 10 epochs take 0 MB" in error
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_run_with_images_that_the_cache_shrinks_goes_on_with_a_cache_alone(folder, tmp_path):
+    options = [folder, *LENET, "--output", tmp_path / "run"]
+    error, written = call("train_deit.py", *options, "--cache", 1)
+    assert error is None, written
+    error, written = call("train_deit.py", *options, "--cache", 2)
+    assert error is None, written
+    error, _ = call("train_deit.py", *options)
+    assert "cache is used was True and is None" in error
+
+
 def test_a_remembered_teacher_is_asked_anew_when_images_change(folder, teacher, tmp_path):
     data = shutil.copytree(folder, tmp_path / "data")
     broken = data / "train" / "circle" / "002.png"
@@ -319,6 +342,53 @@ def test_options_of_convnets_are_refused_for_a_preset(folder, tmp_path, options)
     error, _ = call("train_deit.py", folder, *options, "--output", tmp_path / "run")
     assert "for a preset use --set img_size=64" in error
     assert not (tmp_path / "run").exists()
+
+
+OWN = """
+from __future__ import annotations
+from dataclasses import dataclass
+import vitlib
+
+@dataclass
+class Options:
+    depth: int = 1
+
+class Attention(vitlib.MultiHeadAttention):
+    def attend(self, q, k, v, mask=None):
+        return super().attend(q, k, v, mask=mask)
+
+class Block(vitlib.EncoderBlock):
+    attention_class = Attention
+
+class Net(vitlib.VisionTransformer):
+    block_class = Block
+
+def small(num_classes, img_size=24):
+    if img_size < 0:
+        raise TypeError("a mistake of its own")
+    sizes = {"img_size": img_size, "patch_size": 8, "embed_dim": 12, "num_heads": 2}
+    return Net(num_classes=num_classes, depth=Options().depth, **sizes)
+"""
+
+
+def test_a_vision_transformer_of_ones_own_file_is_trained_and_teaches(folder, tmp_path):
+    own = tmp_path / "own.py"
+    own.write_text(OWN)
+    common = [folder, "--batch-size", 30, "--epochs", 1, "--warmup-epochs", 0, "--output"]
+    model = ["--model", f"{own}:small"]
+    error, _ = call("train_deit.py", *common, tmp_path / "refused", *model, "--size", 32)
+    assert "is a Net, whose config has the size" in error
+    assert "--set img_size=64" in error
+    error, written = call("train_deit.py", *common, tmp_path / "teacher", *model)
+    assert error is None, written
+    student = [*common, tmp_path / "student", *STUDENT[:2], "--set", *STUDENT[3:7], "--teacher", tmp_path / "teacher"]
+    error, _ = call("train_deit.py", *student)
+    assert "'Net'" in error
+    assert f"--teacher-model {own}:small" in error
+    error, written = call("train_deit.py", *student, "--teacher-model", f"{own}:small")
+    assert error is None, written
+    with pytest.raises(TypeError, match="a mistake of its own"):  # is no matter of --set
+        call("train_deit.py", *common, tmp_path / "other", *model, "--set", "img_size=-1")
 
 
 def test_a_network_of_a_file_teaches_a_student_with_convolutions_on_squashed_images(folder, tmp_path):

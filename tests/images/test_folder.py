@@ -390,6 +390,27 @@ def test_images_larger_than_twice_the_input_are_cached_smaller(folder):
     assert dataset.cache.num_bytes == 60 * 20 * 3
 
 
+def test_the_smallest_crop_of_a_cached_image_has_the_pixels_of_the_input(folder):
+    Image.new("RGB", (200, 200)).save(folder / "dog/0.png")
+    dataset = ImageFolder(folder, TrainTransform(10, scale=(0.01, 1)), cache=10**6)
+    dataset[3, 0]
+    assert dataset.cache.num_bytes == 100 * 100 * 3  # a hundredth of it is 10 x 10
+
+
+def test_a_full_cache_is_filled_once_for_each_transform(folder):
+    read = []
+    dataset = ImageFolder(folder, noisy, cache=2 * 3 * 4 * 6 + 5)
+    decoded = dataset._decoded
+    dataset._decoded = lambda path: read.append(path) or decoded(path)
+    dataset.fill_cache()
+    assert len(read) == 3  # the third has no room
+    dataset.fill_cache()
+    assert len(read) == 3
+    dataset.transform = TrainTransform(4, squash=5)
+    dataset.fill_cache()
+    assert len(read) == 5  # 5 x 5 pixels: the second has no room
+
+
 def test_another_transform_empties_the_cache(folder):
     dataset = ImageFolder(folder, TrainTransform(4, squash=5), cache=10**6)
     dataset.fill_cache()

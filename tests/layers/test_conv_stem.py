@@ -128,6 +128,26 @@ def test_running_statistics_do_not_train(trained):
     assert [name for name, p in model.named_parameters() if p.stop_gradient] == statistics
 
 
+@pytest.mark.parametrize("blocks", [None, 1])
+def test_a_frozen_stem_stays_as_it_is_and_computes_as_in_evaluation(trained, blocks):
+    model, x = trained(), paddle.randn([4, 3, 16, 16])
+    before, tokens = {name: value.numpy() for name, value in model.state_dict().items()}, model.patch_embed(x).numpy()
+    model.freeze(blocks)
+    model.train()
+    assert difference(model.patch_embed(x), tokens) < 1e-6
+    model(x).sum().backward()
+    assert all((value.numpy() == before[name]).all() for name, value in model.state_dict().items())
+    model.unfreeze()
+    model(x)
+    assert any((value.numpy() != before[name]).any() for name, value in model.state_dict().items())
+
+
+def test_running_statistics_are_not_counted_as_parameters(trained):
+    model = trained()
+    trainable = sum(parameter.size for parameter in model.parameters() if parameter.trainable)
+    assert vitlib.count(model).parameters == trainable < sum(parameter.size for parameter in model.parameters())
+
+
 def test_every_parameter_can_be_drawn_again(trained):
     model = trained()
     names = [name for name, _ in model.named_parameters() if name.startswith("patch_embed")]

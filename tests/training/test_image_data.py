@@ -89,6 +89,15 @@ def test_a_share_of_the_training_images_of_each_class_is_drawn_by_the_seed(root)
         ImageData(root, batch_size=2, train_share=1.5)
 
 
+def test_no_class_is_lost_by_a_share_of_the_training_images(tmp_path):
+    draw_folder(tmp_path, train=20, validation=1)
+    for number, path in enumerate(sorted((tmp_path / "train" / CLASSES[0]).iterdir())):
+        if number:
+            path.unlink()
+    data = ImageData(tmp_path, batch_size=2, train_share=0.1)
+    assert np.bincount(data.train.labels).tolist() == [1, 2, 2]
+
+
 def test_a_validation_share_beside_a_folder_is_refused(root):
     with refused(ValueError, "validation share", "validation/"):
         ImageData(root, batch_size=2, validation_share=0.2)

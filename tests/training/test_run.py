@@ -17,6 +17,7 @@ from vitlib.training import (
     Evaluation,
     ExponentialMovingAverage,
     Interruption,
+    LabelsEvaluation,
     Run,
     RunLog,
     SoftTargetCrossEntropy,
@@ -228,6 +229,17 @@ def test_the_best_epoch_by_the_first_evaluation_is_kept(tmp_path, scores, best):
         load_run(tmp_path, make_step(vitlib.DeiT).model)
 
 
+def test_an_epoch_with_a_measure_is_better_than_one_without(tmp_path):
+    """Of several labels an image, the mean average precision is NaN where no image has a label."""
+    run, step, sampler = Run(tmp_path, {}, CLASSES), make_step(), EpochSampler(6, 2)
+    run.start(step, sampler, epochs=3)
+    for labels in ([[0, 0, 0]], [[0, 0, 1]], [[0, 0, 0]]):
+        list(run.batches(batches(sampler)))
+        evaluation = LabelsEvaluation(np.array(labels), np.array([[0.1, 0.2, 0.7]]), 0.5)
+        run.end_epoch(lambda evaluation=evaluation: {"validation": evaluation})
+    assert run.best["epoch"] == 2
+
+
 def test_a_run_that_goes_on_knows_its_best_epoch(tmp_path):
     _, seen = scored(tmp_path, [(3, 0.5)])
     run, _ = scored(tmp_path, [(3, 0.5), (2, 0.1), (1, 0.1)], epochs=3)
@@ -308,6 +320,19 @@ def test_an_interrupted_run_is_saved_and_ends_with_the_bits_of_one_left_alone(tm
     assert same(weights(alone), weights(again))
     assert [row["train_loss"] for row in again.log.rows] == [row["train_loss"] for row in alone.log.rows]
     assert [row["epoch"] for row in again.log.rows] == [1, 2]
+
+
+def test_a_signal_that_comes_during_the_last_save_still_ends_the_run(tmp_path, monkeypatch):
+    save, signals = Run._save, [signal.SIGTERM]
+
+    def interrupted(run):
+        save(run)
+        if not run.training and signals:
+            os.kill(os.getpid(), signals.pop())
+
+    monkeypatch.setattr(Run, "_save", interrupted)
+    with pytest.raises(Interruption):
+        Interrupted(tmp_path)
 
 
 def test_an_interruption_waits_for_the_step_of_an_accumulation(tmp_path):

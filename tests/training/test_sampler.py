@@ -162,6 +162,21 @@ def test_without_being_moved_it_goes_through_the_epochs_by_itself():
     assert list(alone) == list(alone) == next(epochs(EpochSampler(12, 4, seed=2), 1))
 
 
+@pytest.mark.parametrize("done", [1, 3])
+def test_one_that_is_not_moved_goes_on_with_the_next_epoch_after_a_resume(done):
+    sampler = EpochSampler(12, 4, seed=2)
+    unbroken = [list(sampler) for _ in range(5)]
+    first = EpochSampler(12, 4, seed=2)
+    for _ in range(done):
+        list(first)
+    resumed = EpochSampler(12, 4, seed=2)
+    resumed.set_state_dict(first.state_dict())
+    assert [list(resumed) for _ in range(5 - done)] == unbroken[done:]
+    next(iter(first))  # and within an epoch, with this epoch
+    resumed.set_state_dict(first.state_dict())
+    assert [list(resumed) for _ in range(5 - done)] == unbroken[done:]
+
+
 def test_one_that_was_looked_at_before_training_has_all_its_epochs_and_goes_on_where_it_was():
     sampler, batches = EpochSampler(12, 4, seed=2), []
     next(iter(sampler))

@@ -12,6 +12,7 @@ from paddle import nn
 from paddle.nn.layer.norm import _BatchNormBase, _InstanceNormBase
 
 from ..layers import MLP, EncoderBlock, LayerScale, MultiHeadAttention, PatchEmbed
+from ..layers.norm import is_running_statistic
 from ..layers.patch_embed import Size, grid_of, to_pair
 from ..layers.resnet_stem import Bottleneck, ResNetRoot, StandardizedConv
 from ..models import DeiT, VisionTransformer, build_model, get_config
@@ -84,7 +85,8 @@ def layer_costs(model: VisionTransformer, img_size: Size | None = None) -> list[
             macs = 0
         if hasattr(layer, "macs"):
             told.append(name)
-        own = [p for p in layer._parameters.values() if p is not None and id(p) not in seen]
+        held = layer._parameters.items()
+        own = [p for key, p in held if p is not None and id(p) not in seen and not is_running_statistic(key)]
         seen.update(map(id, own))
         parameters = sum(math.prod(p.shape) for p in own)
         output = None if features is None else features if pooled and count == 1 else (count, *features)

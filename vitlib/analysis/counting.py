@@ -18,7 +18,7 @@ class _Figures(NamedTuple):
 class Count(_Figures):
     """The pair (parameters, macs).
 
-    parameters: all of them, trained or not.
+    parameters: all of them, trained or not, without the running statistics of batch norms.
     macs: multiply-accumulates for one image.
     uncounted: layers of kinds that are not known, as "name (class)"; macs is without theirs.
     """

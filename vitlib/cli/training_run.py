@@ -12,6 +12,7 @@ import paddle
 
 from ..deploy import tune_cpu
 from ..images import Mixup, Preprocess, TrainTransform
+from ..layers.norm import is_running_statistic
 from ..training import (
     BinaryCrossEntropy,
     Evaluation,
@@ -54,6 +55,8 @@ def start(arguments: argparse.Namespace) -> tuple[ImageData, Run]:
         tell(note)
     record = {name: value for name, value in vars(arguments).items() if name in _options(arguments.parser)}
     record["batch_size"] = arguments.batch_size * world_size  # resumed on any number of processes
+    if arguments.cache and arguments.squash is None:  # then the images are others, whatever the number
+        record["cache is used"] = True
     run = Run(arguments.output, record, data.classes, may_change=_MAY_CHANGE, save_every=arguments.save_every)
     paddle.seed(arguments.seed)  # the same new weights in every process
     return data, run
@@ -67,7 +70,7 @@ def squashed(arguments: argparse.Namespace, preprocess: Preprocess) -> Preproces
     """The `Preprocess` of evaluation, with whole images squashed to the square of --squash before the centre crop."""
     if arguments.squash is None:
         return preprocess
-    height, width = (preprocess.size,) * 2 if isinstance(preprocess.size, int) else preprocess.size
+    height, width = preprocess.target_size
     if arguments.squash < max(height, width):
         raise ValueError(f"--squash {arguments.squash}: expected at least the image size {preprocess.size}")
     fraction = max(height, width) / arguments.squash
@@ -101,7 +104,8 @@ def base_loss(arguments: argparse.Namespace, data: ImageData) -> SoftTargetCross
 
 
 def class_weights(given: list[str] | None, data: ImageData) -> list[float] | None:
-    """ "balanced" gives images / (classes · images of the class), so that the mean over the images is 1."""
+    """ "balanced" gives images / (classes · images of the class), of which the mean over the images is 1 where each has
+    one class."""
     if given is None:
         return None
     if given == ["balanced"]:
@@ -174,7 +178,8 @@ def finish(run: Run, evaluations: Mapping[str, Evaluation]) -> None:
     """Write result.json, and say what it holds in a few lines."""
     if run.rank:
         return
-    parameters, seconds = sum(value.size for value in run.model.parameters()), run.seconds
+    sizes = {name: value.size for name, value in run.model.named_parameters() if not is_running_statistic(name)}
+    parameters, seconds = sum(sizes.values()), run.seconds
     result = {"parameters": parameters, "seconds": round(seconds), "epoch": run.best["epoch"]}
     for part, found in evaluations.items():
         told, numbers = _result_of_labels(run, found) if isinstance(found, LabelsEvaluation) else _result(found)
@@ -201,8 +206,14 @@ def _result(found: Evaluation) -> tuple[str, dict[str, Any]]:
 
 def _result_of_labels(run: Run, found: LabelsEvaluation) -> tuple[str, dict[str, Any]]:
     measures, each = found.measures(), found.average_precisions()
-    by_class = {name: None if math.isnan(value) else value for name, value in zip(run.classes, each, strict=True)}
-    return describe_measures(measures), {**measures, "average_precision": by_class}
+    by_class = {name: _or_null(value) for name, value in zip(run.classes, each, strict=True)}
+    numbers = {name: _or_null(value) for name, value in measures.items()}
+    return describe_measures(measures), {**numbers, "average_precision": by_class}
+
+
+def _or_null(value: float) -> float | None:
+    """For JSON, which has no NaN."""
+    return None if math.isnan(value) else value
 
 
 def tell(text: object) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
+import functools
 import operator
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -146,12 +146,9 @@ class ImageFolder:
         return decode(path) if to_cache is None or not self.cache.limit else to_cache(path)
 
     def fill_cache(self) -> None:
-        """Decode every image that the cache has room for. Images that cannot be read are left out."""
-        for index, (path, _) in enumerate(self.samples):
-            if self.cache.num_bytes >= self.cache.limit:
-                return
-            with suppress(ImageError, FileNotFoundError):
-                self.cache.image(index, (self.transform, self.preprocess), lambda path=path: self._decoded(path))
+        """Decode images until one has no room in the cache. Images that cannot be read are left out."""
+        makers = (functools.partial(self._decoded, path) for path, _ in self.samples)
+        self.cache.fill((self.transform, self.preprocess), makers)
 
     def split(self, share: float, seed: int = 0) -> tuple[ImageFolder, ImageFolder]:
         """(the rest, a share of the images of each class), drawn by the seed; both know all classes.

@@ -13,7 +13,7 @@ from .checks import check_name, check_number
 from .decode import ImageSource, decode, split_channels
 from .errors import ImageError
 from .normalize import normalize
-from .record import Record, check_mean_and_std, check_numbers, check_size
+from .record import Record, check_mean_and_std, check_numbers, check_size, side_lengths
 from .resize import INTERPOLATIONS, RESIZE_RULES, resize_and_crop
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class Preprocess(Record):
                 "this Preprocess has no size; use preprocess.replace(size=224) with the size of your model, "
                 "or model.preprocess, which has it"
             )
-        return (self.size, self.size) if isinstance(self.size, int) else self.size
+        return side_lengths(self.size)
 
     def _cropped(self, image: ImageSource, where: str = "") -> list[Image.Image]:
         """The cropped image; for other than 1 or 3 channels one grey image per channel."""

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from .checks import check_count, check_name, check_range
-from .record import check_size
+from .record import check_size, side_lengths
 from .resize import INTERPOLATIONS, WHOLE_UP_TO, resize_part, resized_size
 
 # "random" is drawn for each image from these two, as in timm.
@@ -76,7 +76,7 @@ class RandomResizedCrop:
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         """A Pillow image of any size -> one of `size`."""
-        height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
+        height, width = side_lengths(self.size)
         box = self.box(image.height, image.width, rng)
         method = draw_interpolation(self.interpolation, rng)
         # Not resize(box=...): it is no faster and lets pixels outside the box shine into the edges.
@@ -105,14 +105,14 @@ class SimpleRandomCrop:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", _check_crop_size(self.size))
-        smallest = self.size if isinstance(self.size, int) else min(self.size)
+        smallest = min(side_lengths(self.size))
         if check_count("padding", self.padding) >= smallest:
             raise ValueError(f"padding={self.padding!r}: expected fewer pixels than the size, {self.size}")
         check_name("interpolation", self.interpolation, TRAIN_INTERPOLATIONS)
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         """A Pillow image of any size -> one of `size`."""
-        height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
+        height, width = side_lengths(self.size)
         method = draw_interpolation(self.interpolation, rng)
         full = resized_size((image.height, image.width), (height, width), 1.0, "short")
         top = int(rng.integers(0, full[0] + 2 * self.padding - height + 1)) - self.padding

@@ -139,6 +139,11 @@ def check_size(size: Any) -> int | tuple[int, int] | None:
     return (height, width) if isinstance(size, (list, tuple)) else height
 
 
+def side_lengths(size: int | tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of a size that `check_size` gave."""
+    return (size, size) if isinstance(size, int) else size
+
+
 def check_numbers(field_name: str, values: Any) -> tuple[float, ...]:
     """Finite numbers, one per channel."""
     if isinstance(values, np.ndarray):

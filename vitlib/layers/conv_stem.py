@@ -17,6 +17,8 @@ from .patch_embed import PatchEmbed, Size
 class StemLayer(nn.Layer):
     """Convolution 3 x 3 of stride 2 without bias, batch norm, ReLU: [B, C, H, W] -> [B, out_chans, ⌈H/2⌉, ⌈W/2⌉].
 
+    A batch norm whose weight is frozen keeps its running statistics and normalises by them, in training, too.
+
     outputs_per_token: pixels of the result for one patch token, by which `macs` counts.
     """
 
@@ -28,7 +30,19 @@ class StemLayer(nn.Layer):
         self.outputs_per_token = outputs_per_token
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        return F.relu(self.norm(self.conv(x)))
+        norm = self.norm
+        frozen = norm.weight.stop_gradient
+        x = F.batch_norm(
+            self.conv(x),
+            norm._mean,
+            norm._variance,
+            norm.weight,
+            norm.bias,
+            training=norm.training and not frozen,
+            momentum=norm._momentum,
+            epsilon=norm._epsilon,
+        )
+        return F.relu(x)
 
     def macs(self, num_tokens: int) -> int:
         """Multiply-accumulates of an image of so many tokens."""

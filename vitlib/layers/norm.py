@@ -1,4 +1,4 @@
-"""Layer normalisation whose gradient is right when its weight is frozen."""
+"""Layer normalisation whose gradient is right when its weight is frozen, and the statistics of batch norms."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from .linear import eager_on_cpu
+
+
+def is_running_statistic(name: str) -> bool:
+    """Whether a parameter of this name is a statistic of a batch norm: Paddle has them among the parameters, but they
+    do not train, and PyTorch and the papers do not count them."""
+    return name.rpartition(".")[2] in ("_mean", "_variance")
 
 
 class LayerNorm(nn.LayerNorm):

@@ -10,6 +10,7 @@ import paddle
 from ..images import Preprocess
 from ..images.checks import check_count, is_whole
 from ..layers import resample_positions
+from ..layers.norm import is_running_statistic
 from ..layers.patch_embed import Size, grid_of, to_pair
 from .config import ViTConfig
 from .initial_values import draw
@@ -128,8 +129,8 @@ class Editable:
     def unfreeze(self) -> None:
         """Train every parameter again (a fixed sin-cos table stays fixed)."""
         for name, parameter in self.named_parameters():
-            running = name.endswith(("._mean", "._variance"))  # statistics of a batch norm
-            parameter.trainable = not running and (name != "pos_embed" or self.config.pos_embed == "learned")
+            fixed = is_running_statistic(name) or (name == "pos_embed" and self.config.pos_embed != "learned")
+            parameter.trainable = not fixed
 
     def set_recompute(self, enabled: bool = True) -> None:
         """In training, keep only the input of each block and run the block again for its gradient: less memory, the

@@ -13,7 +13,7 @@ from paddle import nn
 
 from ..models import DeiT
 from ..models.evaluation import evaluation_mode
-from .parallel import sum_over_processes, unwrapped
+from .parallel import merge_over_processes, unwrapped
 from .teacher import final_logits
 
 
@@ -78,10 +78,8 @@ def evaluate(model: nn.Layer, batches: Iterable[Any], num_samples: int) -> Evalu
             total += float(F.cross_entropy(heads[0], labels, reduction="sum"))
             rows = [classes, *(head.argmax(axis=-1).numpy() for head in heads)]
             found[:, indices.numpy()] = np.stack(rows)
-    found, total = _over_processes(found, total)
-    seen = int((found[0] >= 0).sum())
-    if not seen:
-        raise ValueError(f"none of {num_samples} images could be read{': ' + unreadable[0] if unreadable else ''}")
+    (found,), total = merge_over_processes([found], total)
+    seen = count_seen(found[0], unreadable)
     return Evaluation(found[0], dict(zip(names, found[1:], strict=True)), total / seen, unreadable)
 
 
@@ -93,10 +91,9 @@ def _logits(network: nn.Layer, images: paddle.Tensor) -> list[paddle.Tensor]:
     return [final_logits(network(images))]
 
 
-def _over_processes(found: np.ndarray, total: float) -> tuple[np.ndarray, float]:
-    """Every sample was seen by one process, and is -1 in the others."""
-    if paddle.distributed.get_world_size() == 1:
-        return found, total
-    everything = paddle.to_tensor(found)
-    paddle.distributed.all_reduce(everything, op=paddle.distributed.ReduceOp.MAX)
-    return everything.numpy(), float(sum_over_processes(np.array([total]))[0])
+def count_seen(labels: np.ndarray, unreadable: list[str]) -> int:
+    """How many of the labels [N] are not -1. Raises ValueError for none, with the first reason."""
+    seen = int((labels >= 0).sum())
+    if not seen:
+        raise ValueError(f"none of {len(labels)} images could be read{': ' + unreadable[0] if unreadable else ''}")
+    return seen

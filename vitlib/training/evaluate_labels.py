@@ -12,9 +12,10 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from ..models.evaluation import evaluation_mode
+from .evaluate import count_seen
 from .losses import BinaryCrossEntropy
 from .metrics import average_precision, f1_scores, mean_average_precision
-from .parallel import sum_over_processes, unwrapped
+from .parallel import merge_over_processes, unwrapped
 from .teacher import final_logits
 
 
@@ -73,18 +74,5 @@ def evaluate_labels(model: nn.Layer, batches: Iterable[Any], num_samples: int, n
             places = indices.numpy()
             labels[places], scores[places] = targets.numpy(), F.sigmoid(logits.astype("float32")).numpy()
             total += float(loss(logits, targets)) * len(places)
-    labels, scores, total = _over_processes(labels, scores, total)
-    seen = int((labels[:, 0] >= 0).sum())
-    if not seen:
-        raise ValueError(f"none of {num_samples} images could be read{': ' + unreadable[0] if unreadable else ''}")
-    return LabelsEvaluation(labels, scores, total / seen, unreadable)
-
-
-def _over_processes(labels: np.ndarray, scores: np.ndarray, total: float) -> tuple[np.ndarray, np.ndarray, float]:
-    """Every sample was seen by one process, and is -1 in the others."""
-    if paddle.distributed.get_world_size() == 1:
-        return labels, scores, total
-    everything = [paddle.to_tensor(labels), paddle.to_tensor(scores)]
-    for tensor in everything:
-        paddle.distributed.all_reduce(tensor, op=paddle.distributed.ReduceOp.MAX)
-    return everything[0].numpy(), everything[1].numpy(), float(sum_over_processes(np.array([total]))[0])
+    (labels, scores), total = merge_over_processes([labels, scores], total)
+    return LabelsEvaluation(labels, scores, total / count_seen(labels[:, 0], unreadable), unreadable)

@@ -108,7 +108,7 @@ class ImageData:
             if absent:
                 self.notes.append(f"{folder.name}/ has no images of {', '.join(map(repr, absent))}")
         if train_share is not None:
-            rest, self.train = self.train.split(train_share, seed)
+            self.train, rest = self.train.split(1 - train_share, seed)  # a class of one image stays
             self.notes.append(f"{len(self.train)} of {len(rest) + len(self.train)} training images are trained on")
         self.batch_size = batch_size
         self.seed = seed
@@ -157,6 +157,11 @@ class ImageData:
         for folder in self.parts.values():
             folder.preprocess = preprocess
         self._prepared = True
+
+    @property
+    def is_shrunk_by_cache(self) -> bool:
+        """Whether training images are made from smaller ones than without a cache, see `TrainTransform.to_cache`."""
+        return self.train.cache.limit > 0 and getattr(self.train.transform, "squash", None) is None
 
     def steps_per_epoch(self, accumulate: int = 1) -> int:
         """Optimizer steps in an epoch. Raises ValueError for accumulate < 1, or less batches than that."""

@@ -35,9 +35,12 @@ def fit(
     With an `ImageData` of several labels an image, "right" in the log are images all of whose labels are.
 
     In the end the model has the weights of the best epoch. Gives their evaluation on every part.
-    Raises what `Run.start`, `TrainingStep` and the loading of images raise, and on Ctrl-C and SIGTERM `Interruption`, a
-    KeyboardInterrupt, when the run could be saved, see `Run.interruptible`.
+    Raises ValueError where `data` has no part to evaluate, what `Run.start`, `TrainingStep` and the loading of images
+    raise, and on Ctrl-C and SIGTERM `Interruption`, a KeyboardInterrupt, when the run could be saved, see
+    `Run.interruptible`.
     """
+    if not data.parts:
+        raise ValueError("the data have no part that says which epoch is the best; give ImageData ['validation']")
     model, first = unwrapped(step.model), next(iter(data.parts))
     run.start(step, data.sampler, epochs=epochs)
     try:

@@ -21,6 +21,17 @@ def sum_over_processes(values: np.ndarray) -> np.ndarray:
     return total.numpy()
 
 
+def merge_over_processes(arrays: list[np.ndarray], total: float) -> tuple[list[np.ndarray], float]:
+    """Arrays of which each process has filled its own samples, and holds -1 for the others, and a sum over samples:
+    those of all processes, on each of them. Every process has to call it."""
+    if paddle.distributed.get_world_size() == 1:
+        return arrays, total
+    everything = [paddle.to_tensor(array) for array in arrays]
+    for tensor in everything:
+        paddle.distributed.all_reduce(tensor, op=paddle.distributed.ReduceOp.MAX)
+    return [tensor.numpy() for tensor in everything], float(sum_over_processes(np.array([total]))[0])
+
+
 @paddle.no_grad()
 def broadcast(model: nn.Layer) -> None:
     """Give every process the weights and buffers that rank 0 has. Every process has to call it."""

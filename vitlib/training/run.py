@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -167,6 +168,7 @@ class Run:
         try:
             with self._interrupts.held():
                 yield
+                self._interrupts.check()
         except Interruption:
             self._save()
             raise
@@ -224,7 +226,10 @@ class Run:
 
     def _keep_best(self, found: Evaluation | LabelsEvaluation | None) -> bool:
         """Whether the weights that the model has now are the best so far; they are then written."""
-        score = None if found is None else [next(iter(found.measures().values())), -found.loss]
+        score = None
+        if found is not None:
+            measure = next(iter(found.measures().values()))
+            score = [-math.inf if math.isnan(measure) else measure, -found.loss]
         if score and self.best and not score > self.best["score"]:
             return False
         self.best = {"epoch": len(self.log.rows) + 1, "score": score}

@@ -94,7 +94,8 @@ class EpochSampler:
         self.epoch = 0
         self.batch = 0
         self.passes = 0
-        self._iterated = self._placed = False  # placed by advance, set_epoch or set_state_dict
+        self._iterated = self._ended = False  # the last iteration, if there was one, to its end
+        self._placed = False  # by advance or set_epoch
 
     def __len__(self) -> int:
         """Batches of this process in an entire epoch."""
@@ -104,7 +105,7 @@ class EpochSampler:
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         """The rest of the present epoch: one list of (index, draw) per batch."""
         self.passes += self._iterated and not self._placed
-        self._iterated = True
+        self._iterated, self._ended = True, False
         # of the present position, though a loader's thread may come to it later
         return self._batches(self.epoch + self.passes, self.batch)
 
@@ -119,6 +120,7 @@ class EpochSampler:
                 mirrored = range(begin + self.world_size - 1 - self.rank, end, self.world_size)
                 positions = [*positions[:half], *mirrored[half:]]
             yield [(int(order[i]), epoch * self.length + i) for i in positions]
+        self._ended = True
 
     def _order(self, epoch: int) -> np.ndarray:
         if not self.shuffle:
@@ -142,7 +144,8 @@ class EpochSampler:
 
     def state_dict(self) -> dict[str, Any]:
         """Where training is, and what the order depends on, as plain JSON values."""
-        return {"epoch": self.epoch, "batch": self.batch, "passes": self.passes, **self._settings()}
+        place = {name: getattr(self, name) for name in ("epoch", "batch", "passes")}
+        return {**place, "iterated": self._iterated and self._ended, "placed": self._placed, **self._settings()}
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         """Goes to where `state_dict` was made. The number of processes may differ if they take as much together.
@@ -156,7 +159,7 @@ class EpochSampler:
                     "resume with the same data and settings, or start anew"
                 )
         self.epoch, self.batch, self.passes = (state[name] for name in ("epoch", "batch", "passes"))
-        self._placed = True
+        self._iterated, self._placed = state.get("iterated", False), state.get("placed", True)
 
     def _settings(self) -> dict[str, Any]:
         return {

@@ -76,9 +76,8 @@ class Teacher:
             shift = (np.array(ours.mean) - np.array(theirs.mean)) / np.array(theirs.std)
             scale, shift = (paddle.to_tensor(x.reshape([1, -1, 1, 1]), dtype=images.dtype) for x in (scale, shift))
             images = images * scale + shift
-        size = (theirs.size, theirs.size) if isinstance(theirs.size, int) else theirs.size
-        if size is not None and tuple(images.shape[-2:]) != tuple(size):
-            images = F.interpolate(images, size=list(size), mode="bicubic", align_corners=False)
+        if theirs.size is not None and tuple(images.shape[-2:]) != theirs.target_size:
+            images = F.interpolate(images, size=list(theirs.target_size), mode="bicubic", align_corners=False)
         return images
 
 
