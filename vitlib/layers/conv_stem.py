@@ -30,19 +30,8 @@ class StemLayer(nn.Layer):
         self.outputs_per_token = outputs_per_token
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        norm = self.norm
-        frozen = norm.weight.stop_gradient
-        x = F.batch_norm(
-            self.conv(x),
-            norm._mean,
-            norm._variance,
-            norm.weight,
-            norm.bias,
-            training=norm.training and not frozen,
-            momentum=norm._momentum,
-            epsilon=norm._epsilon,
-        )
-        return F.relu(x)
+        self.norm._use_global_stats = True if self.norm.weight.stop_gradient else None  # None: in evaluation
+        return F.relu(self.norm(self.conv(x)))
 
     def macs(self, num_tokens: int) -> int:
         """Multiply-accumulates of an image of so many tokens."""
