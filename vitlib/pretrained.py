@@ -182,8 +182,8 @@ def save_pretrained(model: VisionTransformer, directory: str | os.PathLike[str])
 
 
 def write_export(path: Path, export: Export) -> None:
-    """Write a file, or a directory with config files: these are complete on the disk before the weights get their name
-    and take their own right after, so that the two are never of different models."""
+    """Write a file, or a directory with config files: these are complete on the disk before the weights get their name,
+    and take their own right after, so that only an end of the process in between leaves old ones beside new weights."""
     weights = path / "model.safetensors" if export.configs else path
     weights.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:

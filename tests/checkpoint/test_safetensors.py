@@ -34,6 +34,7 @@ def entry(name: str, shape: str, start: int, end: int, dtype: str = "F32") -> st
     [
         (entry("a", "1", 0, 4) + "," + entry("a", "1", 4, 8), 8, "names 'a' twice"),
         (entry("a", "1", 0, 4) + "," + entry("b", "1", 0, 4), 4, "overlap"),
+        (entry("1." * 600, "1", 0, 4), 4, "1,200 characters"),
         (entry("a", "1", 4, 8), 8, "hole"),
         (entry("a", "1", 0, 4), 8, "4 bytes that belong to no tensor"),
         (entry("a", "2", 0, 4), 4, "of shape .2,. and float32 4 bytes"),

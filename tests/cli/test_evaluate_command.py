@@ -116,3 +116,5 @@ def test_the_whole_data_set_and_wrong_files_are_refused_with_the_way_out(data, m
     fail(2, "evaluate", tmp_path / "nowhere", "--model", model, words=["does not exist"])
     fail(2, "evaluate", data / "validation", "--model", model, "--confusion", "c.txt", words=[".csv or .png"])
     fail(2, "evaluate", data / "validation", words=["--model"])
+    features = ["--knn", data / "train", "--engine", "paddle"]
+    fail(2, "evaluate", data / "validation", "--model", model, *features, words=["--knn and --probe", "--engine"])

@@ -2,7 +2,10 @@
 
 import csv
 import json
+import os
+import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -123,6 +126,11 @@ def test_features_are_written_with_the_paths_of_their_images(photos, model, netw
     assert header == ["path", *map(str, range(24))]
     assert [row[0] for row in rows] == ["a.png", "c.png"]
     assert (np.array([row[1:] for row in rows], "float32") == features).all()
+
+    if os.name == "posix":  # names of files may be any bytes there
+        shutil.copy("a.png", b"caf\xe9.png")
+        succeed("embed", os.fsdecode(b"caf\xe9.png"), "--model", model, "--output", "bytes.csv", *QUICK)
+        assert Path("bytes.csv").read_bytes().splitlines()[1].startswith(b"caf\xe9.png,")
 
 
 def test_features_that_cannot_be_written_are_refused_before_the_model_is_read(photos, model):

@@ -150,6 +150,11 @@ def test_what_was_fetched_is_found_again_offline_and_without_a_server(hub, fetch
     assert down[:3] == online
     assert down[3][0] == "DownloadError"
     assert f"{closed} did not answer" in down[3][1]
+    hub.requests.clear()
+    assert fetch(hub.url, ("org/tagged", {"revision": SECOND})) == [online[1]]  # a commit never changes
+    assert hub.requests == []
+    hub.refuse("org/repo", 429, "")
+    assert fetch(hub.url, calls[0]) == online[:1]
 
 
 @needs_hub

@@ -205,6 +205,12 @@ def test_names_that_lead_out_of_the_directory_are_not_fetched(hub):
         fetch(f"{hub.kind}:org/repo")
 
 
+def test_an_index_of_shards_that_are_not_there_is_refused(hub):
+    hub.publish("org/repo", {name: body for name, body in SHARDS.items() if not name.startswith("model-2")})
+    with pytest.raises(DownloadError, match=r"its index names 'model-2\.safetensors', which the repository does not"):
+        fetch(f"{hub.kind}:org/repo")
+
+
 def test_a_list_without_hashes_is_refused(hub):
     hub.publish("org/repo", {"model.safetensors": b"safe"})
     for served in hub.files.values():

@@ -303,6 +303,89 @@ def test_parameters_of_a_subclass_keep_their_initial_values_when_that_is_allowed
     assert vitlib.from_pretrained(tmp_path, model_class=Prompted).prompt.numpy().max() == 2
 
 
+def test_parameters_that_keep_the_values_of_the_model_are_no_new_ones():
+    model = vitlib.VisionTransformer(**SHAPE)
+    model.norm.bias.set_value(np.full([24], 7, "float32"))
+    lacking = {name: array for name, array in STATE.items() if name != "norm.bias"}
+    report = vitlib.load_weights(model, lacking, allow="missing")
+    assert model.norm.bias.numpy().min() == 7
+    assert report.reset == ()
+    assert "kept as they were, since the file does not have them: norm.bias" in report.notes
+
+
+ROTARY = {**SHAPE, "img_size": 32, "embed_dim": 32, "num_heads": 2, "reg_tokens": 1, "pos_embed": "rotary"}
+
+
+@pytest.mark.parametrize(
+    ("saved", "model", "words"),
+    [
+        ({}, {"pos_embed": "none"}, "pos_embed is 'rotary' in the source, 'none' in the model"),
+        ({"pos_embed": "none"}, {}, "pos_embed is 'none' in the source, 'rotary' in the model"),
+        ({}, {"rotary_base": 50.0}, "rotary_base is 100.0 in the source, 50.0 in the model"),
+    ],
+)
+def test_positions_that_no_tensor_shows_are_compared_where_the_source_tells_them(saved, model, words, tmp_path):
+    vitlib.VisionTransformer(**{**ROTARY, **saved}).save_pretrained(tmp_path)
+    other = vitlib.VisionTransformer(**{**ROTARY, **model})
+    before = other.norm.weight.numpy()
+    with pytest.raises(vitlib.WeightsError, match=words):
+        vitlib.load_weights(other, tmp_path)
+    assert (other.norm.weight.numpy() == before).all()
+    vitlib.load_weights(vitlib.VisionTransformer(**{**ROTARY, **saved}), tmp_path)
+
+
+def test_a_bare_file_says_which_positions_without_a_table_are_assumed():
+    state = {name: array for name, array in STATE.items() if name != "pos_embed"}
+    for positions, words in (("none", "no positions"), ("rotary", "rotary positions of base 100")):
+        model = vitlib.VisionTransformer(**{**SHAPE, "num_heads": 2, "pos_embed": positions})
+        assert f"a norm before each branch, and {words}" in vitlib.load_weights(model, state).assumed
+
+
+def test_names_of_classes_that_stay_are_an_assumption():
+    model = vitlib.VisionTransformer(**SHAPE)
+    model.labels = list("abcde")
+    assert any("the names of the classes" in text for text in vitlib.load_weights(model, STATE).assumed)
+    assert model.labels == list("abcde")
+
+
+def test_the_size_of_the_preprocessing_follows_another_image_size(tmp_path):
+    model = vitlib.VisionTransformer(**SHAPE)
+    model.preprocess = model.preprocess.replace(crop_fraction=0.5)
+    model.save_pretrained(tmp_path)
+    again = vitlib.from_pretrained(tmp_path, img_size=24)
+    assert (again.preprocess.size, again.preprocess.crop_fraction) == (24, 0.5)
+    assert vitlib.from_pretrained(tmp_path, img_size=24, dynamic_img_size=True).preprocess.size == 24
+    assert vitlib.from_pretrained(tmp_path).preprocess.size == 16
+
+
+@pytest.mark.parametrize("epsilon", [0, None, "1e-6"])
+def test_a_config_that_cannot_work_leaves_the_model_as_it_was(epsilon, tmp_path):
+    directory = shutil.copytree(CHECKPOINTS / "huggingface_vit", tmp_path / "copy")
+    model = vitlib.from_pretrained(directory)
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps({**config, "layer_norm_eps": epsilon}))
+    model.norm.weight.set_value(model.norm.weight + 1)
+    before = {name: value.numpy() for name, value in model.state_dict().items()}
+    with pytest.raises(vitlib.WeightsError, match="config"):
+        vitlib.load_weights(model, directory)
+    assert all((value.numpy() == before[name]).all() for name, value in model.state_dict().items())
+    assert model.norm._epsilon == model.config.norm_eps == 1e-12
+
+
+def test_preprocessing_that_no_file_tells_is_an_assumption_and_one_beside_bare_weights_is_taken(tmp_path):
+    directory = shutil.copytree(CHECKPOINTS / "huggingface_vit", tmp_path / "copy")
+    processor = directory / "preprocessor_config.json"
+    told = processor.read_text() if processor.exists() else json.dumps({"size": 16, "image_mean": [0.1, 0.2, 0.3]})
+    processor.unlink(missing_ok=True)
+    with pytest.raises(vitlib.WeightsError, match="preprocessing, usual in huggingface"):
+        vitlib.from_pretrained(directory, assume="refuse")
+    processor.write_text(json.dumps({**json.loads(told), "image_mean": [0.1, 0.2, 0.3]}))
+    (directory / "config.json").unlink()
+    model = vitlib.from_pretrained(directory, num_heads=3)
+    assert model.preprocess.mean == (0.1, 0.2, 0.3)
+    assert not any("preprocessing" in text for text in model.load_report.assumed)
+
+
 def test_tensors_beside_the_model_are_named_and_left_out_when_that_is_allowed():
     weights = {**STATE, "criterion.weight": np.ones(3, "float32")}
     with pytest.raises(vitlib.WeightsError, match=r"criterion\.weight") as caught:
@@ -588,6 +671,8 @@ def test_inspecting_names_what_would_be_left_out_and_what_loading_would_refuse(t
     assert found.left_out == ("criterion.weight",)
     assert "unexpected in the file: criterion.weight" in found.problem
     assert 'allow="extra"' in found.problem
+    short = {**weights, "blocks.1.norm1.weight": np.ones(100, "float32")}
+    assert "of another shape: blocks.{1}.norm1.weight: file [100], model [192]" in vitlib.inspect(short).problem
     del weights["norm.bias"]
     assert "missing in the file: norm.bias" in vitlib.inspect(weights).problem
 

@@ -20,6 +20,7 @@ from .tensors import NUMPY_CODES, Contents, Tensor, checked_shape, dense_array, 
 # "F32" from "f4"
 SAFETENSORS_CODES = {name: f"{code[0].upper()}{8 * int(code[1])}" for name, code in NUMPY_CODES.items()}
 SAFETENSORS_CODES |= {"bool": "BOOL", "bfloat16": "BF16"}
+MAX_NAME = 1024  # characters; the time to understand names grows with their square
 _DTYPES = {code: dtype for dtype, code in SAFETENSORS_CODES.items()}
 
 
@@ -57,6 +58,8 @@ def read_safetensors(file: FileBytes, max_header: int | None = None) -> Contents
 
 
 def _read_entry(name: str, entry: Any, data: memoryview) -> tuple[int, int, Tensor]:
+    if len(name) > MAX_NAME:
+        raise WeightsError(f"names a tensor by {len(name):,} characters; at most {MAX_NAME:,} are read")
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise WeightsError(f"describes the tensor {quoted(name)} by something else than dtype, shape and data_offsets")
     offsets = entry["data_offsets"]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .csv_table import csv_table
 from .errors import UsageError
 from .model_argument import add_engine_options, add_model_options, load_model, locate, open_predictor
 from .parsing import Command, Parser, add_json
@@ -90,6 +89,9 @@ def evaluate(arguments: argparse.Namespace) -> int:
     if arguments.knn or arguments.probe:
         if arguments.confusion:
             raise UsageError("--confusion does not go with --knn and --probe")
+        names = ("engine", "precision", "calibration")
+        if any(getattr(arguments, name) != arguments.parser.get_default(name) for name in names):
+            raise UsageError("--knn and --probe take the model itself, without --engine, --precision and --calibration")
         return _evaluate_features(arguments)
     with open_predictor(arguments, "logits") as predictor:
         num_classes = predictor.exported.outputs["logits"].shape[-1]
@@ -268,12 +270,9 @@ def _write_confusion(path: Path, matrix: np.ndarray, rows: list[str], columns: l
 
             draw_confusion(matrix, rows, columns).save(file, "PNG")
             return
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(["true \\ predicted", *columns])
-        table.writerows([name, *row] for name, row in zip(rows, matrix.tolist(), strict=True))
-        text.flush()
-        text.detach()
+        with csv_table(file) as table:
+            table.writerow(["true \\ predicted", *columns])
+            table.writerows([name, *row] for name, row in zip(rows, matrix.tolist(), strict=True))
 
 
 COMMANDS = (Command("evaluate", "accuracy, calibration and confusions on a folder", evaluate_options, evaluate),)

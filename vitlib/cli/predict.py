@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 import sys
 from pathlib import Path
 
+from .csv_table import csv_table
 from .errors import UsageError
 from .image_arguments import add_images, image_paths
 from .model_argument import DEFAULT_MODEL, add_engine_options, add_model_options, open_predictor
@@ -115,12 +114,9 @@ def embed(arguments: argparse.Namespace) -> int:
         if output.suffix.lower() == ".npz":
             np.savez(file, features=features, paths=np.array(names))
         else:
-            text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-            table = csv.writer(text, lineterminator="\n")
-            table.writerow(["path", *range(features.shape[1])])
-            table.writerows([name, *map(str, row)] for name, row in zip(names, features, strict=True))
-            text.flush()
-            text.detach()
+            with csv_table(file) as table:
+                table.writerow(["path", *range(features.shape[1])])
+                table.writerows([name, *map(str, row)] for name, row in zip(names, features, strict=True))
     print(f"{output}: features of {len(names)} images, {features.shape[1]} numbers each")
     return int(bool(unreadable))
 

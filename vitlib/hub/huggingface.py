@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .repository import check_repo_id, fetch_all, is_complete
-from .transfer import DownloadError
+from .transfer import PASSING, DownloadError
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -30,9 +30,12 @@ def fetch_hub(repo_id: str, *, revision: str | None = None, cache_dir: str | os.
     check_repo_id(repo_id)
     try:
         import huggingface_hub as hub
+        import huggingface_hub.constants  # which it loads late
     except ImportError:
         raise ImportError("the Hugging Face hub needs huggingface_hub: pip install 'vitlib[hub]'") from None
     revision = revision or "main"
+    if _COMMIT.fullmatch(revision) and (directory := _cached(hub, repo_id, revision, cache_dir)):
+        return directory  # a commit never changes
     try:
         return _fetch(hub, repo_id, revision, cache_dir)
     except DownloadError as error:
@@ -80,7 +83,7 @@ def _status(error: BaseException) -> int:
 def _unreachable(error: BaseException) -> bool:
     """Whether the hub did not answer (by names: it speaks through requests, httpx or httpx2, by its release)."""
     signs = {"OfflineModeIsEnabled", "LocalEntryNotFoundError", "ConnectionError", "TransportError", "TimeoutError"}
-    return bool(_kinds(error) & {*signs, "Timeout"}) or _status(error) >= 500
+    return bool(_kinds(error) & {*signs, "Timeout"}) or _status(error) >= 500 or _status(error) in PASSING
 
 
 def _reason(hub: Any, error: BaseException, revision: str) -> str:
@@ -95,7 +98,7 @@ def _reason(hub: Any, error: BaseException, revision: str) -> str:
         return "it is not in the cache, and HF_HUB_OFFLINE forbids to fetch it"
     if "EntryNotFoundError" in kinds and "LocalEntryNotFoundError" not in kinds:
         return "a file that it lists is not there; it may have changed just now, so try again"
-    said = str(error).strip().partition("\n")[0][:200]
+    said = str(error).strip().partition("\n")[0][:200].rstrip(".")
     if _unreachable(error):
         asked = f"{hub.constants.ENDPOINT} did not answer"
         return f"it is not in the cache, and {asked} ({f'status {_status(error)}' if _status(error) else said})"

@@ -102,6 +102,8 @@ def fetch_snapshot(hub: Hub, repo_id: str, revision: str, cache_dir: str | os.Pa
         directory = root / hashlib.sha256(contents.encode()).hexdigest()[:40]
 
         def fetch(name: str) -> Path:
+            if name not in files:
+                raise DownloadError(f"its index names {name!r}, which the repository does not have")
             if not (directory / name).is_file():  # what is there has been checked
                 fetch_file(files[name].url, directory / name, files[name].wrong, hub.headers)
             return directory / name

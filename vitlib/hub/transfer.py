@@ -13,7 +13,7 @@ from typing import Any
 
 _MAX_BYTES = 64 << 30  # a server that never stops must not fill the disk
 _TIMEOUT = 30.0  # seconds of silence
-_PASSING = {408, 425, 429, 500, 502, 503, 504}  # statuses worth another attempt
+PASSING = {408, 425, 429, 500, 502, 503, 504}  # statuses worth another attempt
 
 
 class DownloadError(OSError):
@@ -41,7 +41,7 @@ def open_url(url: str, headers: Mapping[str, str]) -> Iterator[Any]:
                     following, status = response.next_request, response.status_code
                     if following is None:
                         if status not in (200, 206, 416):
-                            kind = ConnectionError if status in _PASSING else DownloadError
+                            kind = ConnectionError if status in PASSING else DownloadError
                             raise kind(f"the server answered {status} {response.reason_phrase}")
                         yield response
                         return

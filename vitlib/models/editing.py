@@ -31,7 +31,8 @@ class Editable:
 
     @preprocess.setter
     def preprocess(self, record: Preprocess) -> None:
-        self.config = self.config.replace(preprocess=record)
+        size = None if record.size == self.config.img_size else record.size  # it follows the model's
+        self.config = self.config.replace(preprocess=record.replace(size=size))
 
     def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
         """Write config.json (architecture, preprocessing, labels) and model.safetensors (timm's names), which

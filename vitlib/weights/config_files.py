@@ -11,17 +11,17 @@ from ..models import VisionTransformer, ViTConfig
 from .dialects import DIALECTS, SourceConfig, huggingface, timm
 from .dialects.dialect import class_labels
 
-FILES = ("config.json", "preprocessor_config.json")
-
 
 def understand_config(values: Mapping[str, Any] | None, processor: Mapping[str, Any] | None = None) -> SourceConfig:
     """The content of config.json and of Hugging Face's preprocessor_config.json; None for files that are not there.
 
     Raises WeightsError for a config of no Vision Transformer, and for one that cannot work.
     """
-    if values is None:
+    if values is None and processor is None:
         return SourceConfig()
     try:
+        if values is None:
+            return huggingface.read_processor(processor)
         if "vitlib_version" in values:
             return _read_own(values)
         if timm.is_config(values):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,7 @@ import paddle
 from ..checkpoint.errors import WeightsError
 from ..models import build_model
 from .canonical import canonical
-from .load import LoadOptions, Opened, misfits, source_config
+from .load import LoadOptions, Opened, misfits, settle_architecture, source_config
 from .match import fold_blocks, match_weights
 
 
@@ -65,7 +66,7 @@ def inspect_opened(opened: Opened, options: LoadOptions) -> Inspection:
         "wrapper": file.wrapper,
         "others": file.others,
         "tensors": len(shapes),
-        "parameters": sum(_product(shape) for shape in shapes),
+        "parameters": sum(math.prod(shape) for shape in shapes),
         "assumed": opened.assumed,
     }
     try:
@@ -76,17 +77,12 @@ def inspect_opened(opened: Opened, options: LoadOptions) -> Inspection:
         config, opened = source_config(opened, options, {})
         found |= {"options": config.changes(), "assumed": (*opened.assumed, *opened.config.assumed)}
         with paddle.LazyGuard():
-            match = match_weights(build_model(config), weights, lambda match, entries: None)
+            model = build_model(config)
+        settle_architecture(opened, options, model)
+        match = match_weights(model, weights, lambda match, entries: None)
         problems, ways = misfits(match, options.allow)
         found["left_out"] = (*match.left_out, *match.unexpected)
         found["problem"] = ". ".join((*problems, *match.needed.values(), *ways))
     except WeightsError as error:
         found["problem"] = f"{error.reason}. {error.way_out}".strip()
     return Inspection(**found)
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    result = 1
-    for side in shape:
-        result *= side
-    return result

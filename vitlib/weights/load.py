@@ -16,7 +16,7 @@ from .fill import fill, parallel
 from .infer_config import check_config, infer_config
 from .match import ALLOWANCES, Match, fold_blocks, match_weights
 from .match_positions import fit_positions
-from .numerics import NUMERICS, contradictions, take_numerics, take_preprocess, unnamed_numerics
+from .numerics import NUMERICS, contradictions, source_preprocess, take_numerics, unnamed_numerics
 from .position_grid import Grid, check_grid, config_grid
 from .report import LoadReport
 
@@ -87,7 +87,7 @@ def source_config(
     when the config files and the tensors disagree, and when something cannot be told and is not given.
     """
     try:
-        opened = _settle_architecture(opened, options)
+        opened = settle_architecture(opened, options)
         weights = canonical(opened.file, options.dialect)
         told = config_grid(opened.config.options)
         check_config(weights, opened.config.options)
@@ -126,7 +126,7 @@ def load_opened(
     Raises one WeightsError with every problem; the model is then as it was.
     """
     try:
-        opened = _settle_architecture(opened, options, model)
+        opened = settle_architecture(opened, options, model)
         config, file = opened.config, opened.file
         weights = canonical(file, options.dialect)
         numerics = {
@@ -150,9 +150,17 @@ def load_opened(
             )
 
         match = match_weights(model, weights, positions)
-        conflicts = contradictions(model, weights, config, fixed)
+        conflicts = contradictions(model, weights, config, file.metadata, fixed)
+        preprocess, preprocess_from, preprocess_assumed = source_preprocess(model, weights, config, fixed)
+        try:
+            model.config.replace(**numerics, **({} if preprocess is None else {"preprocess": preprocess}))
+        except (TypeError, ValueError) as error:
+            raise WeightsError(f"has a config that cannot work ({error})") from None
         assumed = [*opened.assumed, *config.assumed, *match.assumed]
-        if options.assume == "refuse" and (found := [*assumed, *unnamed_numerics(model, weights, config)]):
+        if config.labels is None and model.labels is not None and "head.weight" in match.entries:
+            assumed.append("the names of the classes, which are still those that the model had")
+        later = [*unnamed_numerics(model, weights, config), *preprocess_assumed]
+        if options.assume == "refuse" and (found := [*assumed, *later]):
             raise WeightsError(
                 "leaves open, and assume='refuse' allows no assumption: " + "; ".join(found),
                 way_out="Give the config files beside the weights, or check these and load with assume='report'",
@@ -167,7 +175,12 @@ def load_opened(
     loaded = {name: parameters[name] for name in match.entries}
     fill(loaded, lambda name: changed[name] if name in changed else match.entries[name].read(file))
     notes = take_numerics(model, numerics)
-    preprocess_notes, preprocess_assumed = take_preprocess(model, weights, config, fixed)
+    if preprocess is not None:
+        model.config = model.config.replace(preprocess=preprocess)
+        notes.append(f"preprocessing from {preprocess_from}: {model.preprocess}")
+    if kept:
+        names = ", ".join(fold_blocks([name for name in match.missing if name in kept]))
+        notes.append(f"kept as they were, since the file does not have them: {names}")
     if config.labels is not None or "head.weight" in match.reset:
         fits = config.labels is not None and len(config.labels) == model.config.num_classes
         model.labels = config.labels if fits else None
@@ -180,14 +193,14 @@ def load_opened(
         assumed=(*assumed, *unnamed_numerics(model, weights, config), *preprocess_assumed),
         loaded=tuple(match.entries),
         resized=match.resized,
-        reset=tuple(match.reset),
+        reset=tuple(name for name in match.reset if name not in kept),
         left_out=tuple(match.left_out),
-        notes=(*opened.notes, *notes, *preprocess_notes),
+        notes=(*opened.notes, *notes),
     )
     return model.load_report
 
 
-def _settle_architecture(opened: Opened, options: LoadOptions, model: VisionTransformer | None = None) -> Opened:
+def settle_architecture(opened: Opened, options: LoadOptions, model: VisionTransformer | None = None) -> Opened:
     """Raise WeightsError when the config names a model that is not ours or not this one, unless that is allowed."""
     config, allowed = opened.config, "architecture" in options.allow
     if config.refusal:
@@ -216,11 +229,6 @@ def _check(
     """Raise one WeightsError with every problem, before anything is assigned; else the arrays that were changed."""
     problems, ways = misfits(match, allow)
     problems = [*(f"of another architecture: {conflict}" for conflict in conflicts), *problems]
-    if match.misshapen:
-        alike: dict[str, list[str]] = {}
-        for name, text in match.misshapen.items():
-            alike.setdefault(text, []).append(name)
-        problems += [f"of another shape: {', '.join(fold_blocks(names))}: {text}" for text, names in alike.items()]
     refused = [name for name in match.needed if name not in allow]
     problems += [f"not permitted: {match.needed[name]}" for name in refused]
     problems += _unusable_values(model, match, file)
@@ -248,7 +256,7 @@ def _check(
 
 
 def misfits(match: Match, allow: Collection[str]) -> tuple[list[str], list[str]]:
-    """Names that are on one side alone, in sentences, and the ways out."""
+    """Names that are on one side alone and shapes that differ, in sentences, and the ways out."""
     problems, ways = [], []
     for title, names, allowance in (
         ("missing in the file", match.missing, "missing"),
@@ -258,6 +266,10 @@ def misfits(match: Match, allow: Collection[str]) -> tuple[list[str], list[str]]
             problems.append(f"{title}: {', '.join(fold_blocks(names))}")
             if allowance == "extra" or len(match.entries) > len(match.missing):
                 ways.append(f'allow="{allowance}" permits: {ALLOWANCES[allowance]}')
+    alike: dict[str, list[str]] = {}
+    for name, text in match.misshapen.items():
+        alike.setdefault(text, []).append(name)
+    problems += [f"of another shape: {', '.join(fold_blocks(names))}: {text}" for text, names in alike.items()]
     return problems, ways
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 from paddle import nn
 
+from ..images import Preprocess
 from ..layers import MLP
 from ..layers.mlp import ACTIVATIONS
 from ..models import VisionTransformer
@@ -17,10 +18,20 @@ _SAME_BLOCKS = ("timm", "paddleclas", "facebook")  # whose names other kinds of 
 
 
 def contradictions(
-    model: VisionTransformer, weights: Canonical, config: SourceConfig, fixed: Collection[str]
+    model: VisionTransformer,
+    weights: Canonical,
+    config: SourceConfig,
+    metadata: Mapping[str, str],
+    fixed: Collection[str],
 ) -> list[str]:
-    """Heads and pooling, which no shape shows, where the source has others than the model."""
+    """Heads, pooling and positions without a table, which no shape shows, where the source and the model differ."""
     known = {name: config.options[name] for name in ("num_heads", "global_pool") if name in config.options}
+    noted = {"pos_embed": metadata["vitlib.pos_embed"]} if "vitlib.pos_embed" in metadata else {}
+    told = {**weights.dialect.numerics, **noted, **config.options}
+    if "pos_embed" in told and "pos_embed" not in weights.entries:
+        known["pos_embed"] = told["pos_embed"]
+    if "rotary_base" in told and model.config.pos_embed == "rotary":
+        known["rotary_base"] = told["rotary_base"]
     qkv = weights.entries.get("blocks.0.attn.qkv.weight")
     if qkv is not None and qkv.heads:
         known["num_heads"] = qkv.heads
@@ -49,27 +60,25 @@ def take_numerics(model: VisionTransformer, numerics: Mapping[str, object]) -> l
     return [f"{name}: {getattr(old, name)!r} -> {value!r}, as the source computes" for name, value in changes.items()]
 
 
-def take_preprocess(
+def source_preprocess(
     model: VisionTransformer, weights: Canonical, config: SourceConfig, fixed: Collection[str]
-) -> tuple[list[str], list[str]]:
-    """Take over the source's preprocessing. Returns notes, and assumptions."""
+) -> tuple[Preprocess | None, str, list[str]]:
+    """The source's preprocessing, None where the model keeps its own; where it comes from; and what is assumed."""
     usual = weights.dialect.preprocess
     record = config.preprocess
     if record is None and usual is not None:
         record = usual(model.config, weights.entries)
     if "preprocess" in fixed:
-        return [], []
+        return None, "", []
     assumed = [] if config.preprocess else [f"preprocessing, {_whose(weights) if record else 'the model has its own'}"]
     if record is None:
-        return [], assumed
+        return None, "", assumed
     # Others note the size of their model, which may be another here; of one for any size, the size to use
-    if config.kind != "vitlib" and (not model.config.dynamic_img_size or "img_size" in fixed):
+    if "img_size" in fixed or (config.kind != "vitlib" and not model.config.dynamic_img_size):
         record = record.replace(size=None)
     if record == model.config.preprocess:
-        return [], assumed
-    model.config = model.config.replace(preprocess=record)
-    where = "its config files" if config.preprocess else _whose(weights)
-    return [f"preprocessing from {where}: {model.preprocess}"], assumed
+        return None, "", assumed
+    return record, "its config files" if config.preprocess else _whose(weights), assumed
 
 
 def unnamed_numerics(model: VisionTransformer, weights: Canonical, config: SourceConfig) -> list[str]:
@@ -85,7 +94,9 @@ def unnamed_numerics(model: VisionTransformer, weights: Canonical, config: Sourc
         whose += ", which are timm's"
     assumed = [f"{values}: {whose}"]
     if weights.dialect.name in _SAME_BLOCKS:
-        assumed.append("a norm before each branch, and no positions but those of the table")
+        without_table = {"none": "no positions", "rotary": f"rotary positions of base {now.rotary_base:g}"}
+        positions = without_table.get(now.pos_embed, "no positions but those of the table")
+        assumed.append(f"a norm before each branch, and {positions}")
     if "pre_logits.fc.weight" in weights.entries:
         assumed.append("tanh between pre_logits and the head")
     return assumed

@@ -16,7 +16,8 @@ class LoadReport:
     assumed: properties of the model that names, shapes and config do not determine, with the assumed values.
     loaded: parameters with values from the file, also if they were resized.
     resized: {parameter: how it was changed}.
-    reset: parameters that were not loaded and have initial values.
+    reset: parameters that were not loaded and have new initial values; those that kept the values that the model had
+        are in a note.
     left_out: tensors of the file that were not used.
     notes: numerics and preprocessing taken from the source, and inferred properties.
     """

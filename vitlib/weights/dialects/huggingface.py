@@ -163,12 +163,13 @@ def read_config(values: Mapping[str, Any], processor: Mapping[str, Any] | None, 
         labels = None if labels is not None and all(name.startswith("LABEL_") for name in labels) else labels
     options = dialect.config_options(values)
     labels = None if options.get("num_classes") == 0 else labels
-    preprocess, assumed = _read_processor(processor) if processor is not None else (None, ())
-    return SourceConfig("huggingface", options, preprocess, labels, assumed=assumed)
+    images = SourceConfig() if processor is None else read_processor(processor)
+    return SourceConfig("huggingface", options, images.preprocess, labels, assumed=images.assumed)
 
 
-def _read_processor(values: Mapping[str, Any]) -> tuple[Preprocess, tuple[str, ...]]:
-    """`ViTImageProcessor`, `DeiTImageProcessor`, `CLIPImageProcessor` and their like, and their older names.
+def read_processor(values: Mapping[str, Any]) -> SourceConfig:
+    """preprocessor_config.json, which tells the preprocessing alone: of `ViTImageProcessor`, `DeiTImageProcessor`,
+    `CLIPImageProcessor` and their like, and their older names.
 
     `(x * rescale_factor - mean) / std` of 8-bit values is `Preprocess`'s `(x / 255 - mean) / std` with other numbers.
     Raises ValueError for a size by the longest edge.
@@ -197,7 +198,7 @@ def _read_processor(values: Mapping[str, Any]) -> tuple[Preprocess, tuple[str, .
         mean=tuple(value / factor for value in mean),
         std=tuple(value / factor for value in std),
     )
-    return record, assumed
+    return SourceConfig(preprocess=record, assumed=assumed)
 
 
 def _size(size: Any) -> tuple[int, int]:
