@@ -171,6 +171,42 @@ def test_an_attention_with_a_forward_of_its_own_has_to_tell_its_weights(tiny, im
     with pytest.raises(TypeError, match="Sharpened"):
         vitlib.attention_maps(tiny(Net), images())
 
+    class Told(Sharpened):
+        def attention_weights(self, x, mask=None):
+            q, k, _ = self.project_qkv(x)
+            return self.weights_of(3 * q, k, mask)
+
+    class Other(Told):  # whose weights are not those of the class that it derives from
+        def forward(self, x, mask=None):
+            q, k, v = self.project_qkv(x)
+            return self.merge(self.attend(5 * q, k, v, mask=mask))
+
+    Block.attention_class = Told
+    vitlib.attention_maps(tiny(Net), images())
+    Block.attention_class = Other
+    with pytest.raises(TypeError, match="Other"):
+        vitlib.attention_maps(tiny(Net), images())
+
+
+def test_a_model_with_forward_features_of_its_own_shows_what_they_compute(tiny, images):
+    class Hidden(vitlib.VisionTransformer):
+        def forward_features(self, x, mask=None):
+            seen = paddle.to_tensor(np.r_[[True], np.arange(16) >= 8]).unsqueeze(0).expand([17, 17])
+            return super().forward_features(x, seen)
+
+    model = tiny(Hidden)
+    assert all(float(layer[..., 1:9].max()) < 1e-12 for layer in vitlib.attention_maps(model, images()))
+
+
+def test_a_model_that_reads_its_tokens_in_a_way_of_its_own_has_no_rollout(tiny, images):
+    class Mean(vitlib.VisionTransformer):
+        def pool(self, tokens):
+            return tokens.mean(axis=1)
+
+    for method in (vitlib.attention_rollout, vitlib.relevance):
+        with pytest.raises(TypeError, match=r"Mean has a pool of its own.*set global_pool"):
+            method(tiny(Mean), images())
+
 
 def test_a_block_that_does_not_use_its_attention_is_named(tiny, images):
     class Block(vitlib.EncoderBlock):

@@ -35,6 +35,14 @@ def test_the_table_has_the_fastest_first_beside_the_fastest_peer():
     assert lines[5].endswith("failed: no such thing")
 
 
+def test_a_candidate_that_died_midway_has_no_speed():
+    died = result("paddle", [0.1] * 2)
+    died.error = "killed"
+    lines = table([died, result("peer", [0.4] * 3, True)]).splitlines()
+    assert [line.split()[0] for line in lines[2:4]] == ["peer", "paddle"]
+    assert lines[3].endswith("failed: killed")
+
+
 @pytest.mark.parametrize(
     ("code", "words"), [('print(\'{"error": "cannot"}\')', "cannot"), ("raise SystemExit(3)", "ended")]
 )

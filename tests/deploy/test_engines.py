@@ -8,6 +8,7 @@ import paddle
 import pytest
 from conftest import TINY, refused
 from families import ENGINES, EVERY_ENGINE, EVERY_FAMILY, FAMILIES, build, close, eager, need
+from PIL import Image
 from shapes import draw_folder
 
 import vitlib
@@ -124,6 +125,9 @@ def test_a_size_can_be_fixed_where_any_is_accepted(engine, img_size, tiny, image
         close(predictor.run(x), eager(model, x))
         with refused(ValueError, f"{height} x {width}", "8 x 8"):
             predictor.run(images(8, 8))
+        photo = Image.new("RGB", (64, 48), "teal")
+        assert predictor.predict([photo])[0][0].label
+        assert predictor.exported.preprocess.target_size == (height, width)
 
 
 @BFLOAT16

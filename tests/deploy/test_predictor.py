@@ -3,6 +3,7 @@
 import concurrent.futures
 import gc
 import sys
+import weakref
 
 import numpy as np
 import paddle
@@ -13,7 +14,7 @@ from measure_memory import resident
 from PIL import Image
 
 import vitlib
-from vitlib.deploy import engines, running_engine
+from vitlib.deploy import ExportError, engines, running_engine
 from vitlib.deploy.cpu import has_bfloat16, return_freed_memory
 
 BFLOAT16 = pytest.mark.skipif(not has_bfloat16(), reason="needs a processor with bfloat16")
@@ -182,6 +183,64 @@ def test_a_closed_predictor_says_so(tiny, images):
 
 
 @BFLOAT16
+def test_a_closed_predictor_says_so_before_it_has_taken_a_precision(tiny, images):
+    predictor = vitlib.Predictor(tiny(), "paddle", "auto")
+    predictor.close()
+    with refused(ValueError, "closed"):
+        predictor.run(images())
+
+
+def test_an_export_on_disk_needs_no_onnx_to_be_run(tiny, images, tmp_path, monkeypatch):
+    need("onnxruntime")
+    model = tiny()
+    vitlib.export(model, tmp_path, format="onnx")
+    find_spec = engines.importlib.util.find_spec
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None if name == "onnx" else find_spec(name))
+    with vitlib.Predictor(tmp_path, precision="float32") as predictor:
+        close(predictor.run(images().numpy()), eager(model, images()))
+    with vitlib.Predictor(model, precision="float32") as predictor:
+        assert predictor.report.engine == "paddle"  # the others would need a file
+
+
+def test_no_answers_come_from_two_models(tiny, images, tmp_path):
+    need("openvino")
+    vitlib.export(tiny(), tmp_path, format="openvino")
+    with vitlib.Predictor(tmp_path, "openvino", "float32", threads=2) as predictor:
+        first = predictor.run(images(batch=1))
+        vitlib.export(tiny(depth=1), tmp_path, format="openvino")
+        assert (predictor.run(images(batch=1)) == first).all()
+        with refused(ExportError, "was replaced or removed since it was opened"):
+            predictor.run(images(batch=2))  # would need another model of the same file
+
+
+def test_a_generator_may_use_one_array_for_all_its_images(tiny, folder):
+    frames = [np.full([40, 40, 3], 10 * number, np.uint8) for number in range(25)]
+
+    def video():
+        frame = np.empty([40, 40, 3], np.uint8)
+        for each in frames:
+            frame[...] = each
+            yield frame
+
+    with vitlib.Predictor(tiny(num_classes=0), "paddle", "float32") as predictor:
+        assert (predictor.embed(video(), batch_size=4) == predictor.embed(frames, batch_size=4)).all()
+
+
+def test_images_are_not_kept_until_the_end(tiny):
+    alive, most = weakref.WeakValueDictionary(), []
+
+    def photos():
+        for number in range(60):
+            photo = alive[number] = Image.new("RGB", (40, 40), (number, 0, 0))
+            most.append(len(alive))
+            yield photo
+
+    with vitlib.Predictor(tiny(), "paddle", "float32", threads=1) as predictor:
+        predictor.predict(photos(), batch_size=2)
+    assert max(most) < 20
+
+
+@BFLOAT16
 def test_a_closed_predictor_still_has_a_report(tiny, images):
     predictor = vitlib.Predictor(tiny(), "paddle", "bfloat16")
     predictor.run(images())
@@ -229,11 +288,11 @@ def test_the_report_says_engine_precision_and_why(tiny, images):
 
 
 def test_auto_takes_the_fastest_engine_that_is_installed_and_names_faster_ones(tiny, monkeypatch):
-    monkeypatch.setattr(engines, "is_installed", lambda name: name == "paddle")
+    monkeypatch.setattr(engines, "is_installed", lambda name, writes: name == "paddle")
     with vitlib.Predictor(tiny()) as predictor:
         assert predictor.report.engine == "paddle"
         assert "vitlib[openvino]" in predictor.report.engine_reason
-    monkeypatch.setattr(engines, "is_installed", lambda name: False)
+    monkeypatch.setattr(engines, "is_installed", lambda name, writes: False)
     with refused(ImportError, "vitlib[openvino]", "paddle"):
         vitlib.Predictor(tiny())
 

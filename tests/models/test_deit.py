@@ -67,6 +67,33 @@ def test_both_heads_are_reset_and_removed(model, images):
     assert not any(name.startswith("head") for name in model.state_dict())
 
 
+def test_a_subclass_may_pool_otherwise(tiny, images):
+    class Swapped(vitlib.DeiT):
+        def pool(self, tokens):
+            return tokens[:, [1, 0]]
+
+    plain, swapped = tiny(vitlib.DeiT), tiny(Swapped)
+    tokens = plain.forward_features(images())
+    pair = swapped.forward_head(tokens, return_heads=True)
+    assert difference(pair.logits, plain.head(tokens[:, 1])) < 1e-6
+    assert difference(pair.distillation_logits, plain.head_dist(tokens[:, 0])) < 1e-6
+    with pytest.raises(TypeError):  # the second argument of a plain model's is another
+        plain.forward_head(tokens, True)
+
+
+@pytest.mark.parametrize("cls", [vitlib.VisionTransformer, vitlib.DeiT])
+def test_a_new_head_is_in_the_mode_of_the_model(cls):
+    class Dropping(cls):
+        def make_head(self):
+            return paddle.nn.Sequential(paddle.nn.Dropout(0.5), super().make_head())
+
+    model = Dropping(img_size=16, patch_size=8, embed_dim=12, depth=1, num_heads=2, num_classes=3)
+    for set_mode, training in ((model.eval, False), (model.train, True)):
+        set_mode()
+        model.reset_head(4)
+        assert all(layer.training == training for layer in model.sublayers(include_self=True))
+
+
 def test_a_deit_without_the_option_sets_it():
     model = vitlib.DeiT(**TINY)
     assert model.config.distillation_token

@@ -9,7 +9,6 @@ from typing import Any
 
 import paddle
 
-from ..layers import MultiHeadAttention
 from ..models import VisionTransformer
 from ..models.evaluation import evaluation_mode
 
@@ -45,9 +44,17 @@ def attention_maps(
     for index in sorted(set(indices)):
         check_attention(model, index)
     with evaluation_mode(model), paddle.no_grad(), intercepted(model, record):
-        model.intermediates(as_tensor(model, images), [max(indices)])
+        run_blocks(model, as_tensor(model, images), max(indices))
     check_called(model, found, indices)
     return [found[index] for index in indices]
+
+
+def run_blocks(model: VisionTransformer, images: paddle.Tensor, last: int) -> None:
+    """Run the blocks up to this one, or all where a subclass has a `forward_features` of its own."""
+    if type(model).forward_features is VisionTransformer.forward_features:
+        model.intermediates(images, [last])
+    else:
+        model.forward_features(images)
 
 
 def as_tensor(model: VisionTransformer, images: Any) -> paddle.Tensor:
@@ -56,15 +63,17 @@ def as_tensor(model: VisionTransformer, images: Any) -> paddle.Tensor:
 
 
 def check_attention(model: VisionTransformer, index: int) -> None:
-    """Raises TypeError where `attention_weights` does not describe the forward of a block's attention: a subclass with
-    a forward of its own has to bring its own method."""
+    """Raises TypeError where `attention_weights` does not describe the forward of a block's attention: a class with a
+    forward of its own has to bring its own method, too."""
     attention = getattr(model.blocks[index], "attn", None)
     if attention is None:
         raise TypeError(f"block {index}, a {type(model.blocks[index]).__name__}, has no attention called attn")
     kind = type(attention)
-    own_forward = getattr(kind, "forward", None) is not MultiHeadAttention.forward
-    inherited = getattr(kind, "attention_weights", None) in (None, MultiHeadAttention.attention_weights)
-    if own_forward and inherited:
+    classes = {  # of those that it derives from, the place of the first with such a method
+        name: next((place for place, cls in enumerate(kind.__mro__) if name in vars(cls)), None)
+        for name in ("forward", "attention_weights")
+    }
+    if classes["attention_weights"] is None or classes["forward"] < classes["attention_weights"]:
         raise TypeError(
             f"block {index} uses {kind.__name__}, which has no attention_weights(x, mask) [B, heads, N, N] for what "
             "its forward does; derive it from vitlib.MultiHeadAttention and override attend, or add the method"

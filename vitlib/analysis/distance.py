@@ -11,7 +11,7 @@ import paddle
 from ..models import VisionTransformer
 from ..models.evaluation import evaluation_mode
 from ..models.predictions import default_batch_size
-from .attention import as_tensor, check_attention, check_called, intercepted
+from .attention import as_tensor, check_attention, check_called, intercepted, run_blocks
 from .reading import batches
 
 
@@ -53,7 +53,7 @@ def attention_distance(
 
     for batch in batches(tensor, default_batch_size(model)):
         with evaluation_mode(model), paddle.no_grad(), intercepted(model, record):
-            model.intermediates(batch, [max(indices)])
+            run_blocks(model, batch, max(indices))
     check_called(model, sums, indices)
     heads = sorted({sums[index].shape[0] for index in indices})
     if len(heads) > 1:

@@ -18,7 +18,16 @@ from .attention import diverted
 
 def output_row(model: VisionTransformer, tokens: int) -> paddle.Tensor:
     """Weights [1, N] with which the output reads the tokens after the last block; with attention pooling, which reads
-    the patches by their content, the mean of the patches."""
+    the patches by their content, the mean of the patches.
+
+    Raises TypeError for a subclass that reads them in a way of its own.
+    """
+    for name in ("pool", "forward_head"):
+        if getattr(type(model), name) not in (getattr(VisionTransformer, name), getattr(DeiT, name)):
+            raise TypeError(
+                f"{type(model).__name__} has a {name} of its own, so it is not known which tokens its output reads; "
+                "set global_pool instead, or take attention_maps and the rows that it reads"
+            )
     prefix = model.num_prefix_tokens
     chosen = {
         "token": slice(0, 2 if isinstance(model, DeiT) else 1),

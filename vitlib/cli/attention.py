@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ..models import VisionTransformer
 
 _OF_THE_MODEL = ("positions", "filters")  # need no image
+_OF_MATPLOTLIB = ("JPEG", "PDF", "PNG", "TIFF", "WEBP")  # what it and Pillow write
+_NOT_WRITTEN = ("BUFR", "GRIB", "HDF5", "WMF")  # by Pillow, though it has their endings
 
 
 def attention_options(parser: Parser) -> None:
@@ -61,8 +63,9 @@ def attention(arguments: argparse.Namespace) -> int:
 
     output, method = Path(arguments.output), arguments.method
     Image.init()
-    if output.suffix.lower() not in Image.registered_extensions():
-        raise UsageError(f"--output {output}: expected a picture, such as attention.png")
+    format = Image.registered_extensions().get(output.suffix.lower())
+    if format not in Image.SAVE or format in _NOT_WRITTEN or (method == "distance" and format not in _OF_MATPLOTLIB):
+        raise UsageError(f"--output {output}: expected a picture that can be written, such as attention.png")
     if not output.absolute().parent.is_dir():
         raise UsageError(f"--output {output}: there is no folder {output.parent}")
     if method in _OF_THE_MODEL and arguments.images:

@@ -184,7 +184,7 @@ def table(results: Iterable[Result]) -> str:
         blocks.setdefault((result.model, result.img_size, result.batch, result.precision), []).append(result)
     lines = []
     for (model, size, batch, precision), rows in blocks.items():
-        done = sorted((row for row in rows if row.seconds), key=lambda row: row.median)
+        done = sorted((row for row in rows if row.seconds and not row.error), key=lambda row: row.median)
         peers = [row for row in done if row.is_peer]
         lines.append(f"{model}, {size} x {size}, batch {batch}, {precision}")
         lines.append(f"  {'':46}{'ms':>9}{'images/s':>10}{'x peer':>8}{'peak MB':>9}")
@@ -193,7 +193,7 @@ def table(results: Iterable[Result]) -> str:
             beside = f"{ratio(row, peers[0]):8.2f}" if peers else f"{'':8}"
             numbers = f"{row.median * 1e3:9.1f}{batch / row.median:10.1f}{beside}{row.peak_bytes / 1e6:9.0f}"
             lines.append(f"  {name:46}{numbers}")
-        lines += [f"  {row.candidate:46}failed: {row.error}" for row in rows if not row.seconds]
+        lines += [f"  {row.candidate:46}failed: {row.error}" for row in rows if row not in done]
         lines.append("")
     return "\n".join(lines)
 
@@ -276,8 +276,8 @@ def run_command(given: argparse.Namespace) -> None:
         rounds=given.rounds,
         threads=given.threads,
     )
-    print(table(results))
     _write(given, results)
+    print(table(results))
     if given.plot:
         from .benchmark_plot import plot
 

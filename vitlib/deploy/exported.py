@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,18 @@ class Exported:
     @property
     def paths(self) -> list[Path]:
         return [self.directory / name for name in self.files]
+
+    def stamp(self) -> tuple[tuple[int, int, int], ...]:
+        """Changes when a file is replaced. Raises OSError for one that is gone."""
+        found = [os.stat(path) for path in self.paths]
+        return tuple((each.st_ino, each.st_size, each.st_mtime_ns) for each in found)
+
+    def check_unchanged(self, stamp: tuple[tuple[int, int, int], ...]) -> None:
+        """Raises `ExportError` where `stamp()` is another now, so that no answers come from two models."""
+        with suppress(OSError):
+            if self.stamp() == stamp:
+                return
+        raise ExportError("was replaced or removed since it was opened", path=self.path, way_out="Open it again")
 
     def manifest(self) -> dict[str, Any]:
         """The contents of vitlib.json. Reads every file for its checksum."""

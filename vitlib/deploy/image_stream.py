@@ -45,6 +45,8 @@ def decode_ahead(
 ) -> Iterator[Decoded]:
     """Every source in its order, of which at most `ahead` are decoded or being decoded beforehand.
 
+    Arrays that a generator or the like yields are copied, since it may use one array for all of its images.
+
     Raises what the iterable raises; an image that cannot be read is told by its `reason`.
     """
 
@@ -54,11 +56,14 @@ def decode_ahead(
         except (ImageError, FileNotFoundError) as error:
             return Decoded(index, source, None, str(error))
 
+    is_held = isinstance(sources, (list, tuple, np.ndarray))
     numbered = enumerate(sources)
     waiting: deque[Future[Decoded]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="vitlib-decode")
     try:
         for index, source in numbered:
+            if isinstance(source, np.ndarray) and not is_held:
+                source = source.copy()
             waiting.append(pool.submit(work, index, source))
             if len(waiting) > ahead:
                 yield waiting.popleft().result()

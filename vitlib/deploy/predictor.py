@@ -127,8 +127,11 @@ class Predictor:
         if len(self._opened.exported.outputs["logits"].shape) != 2:
             raise ValueError("the model classifies every token (global_pool='none'), not the image")
         top_k = check_count("top_k", top_k, 1)
-        items = self._read(self.items(images, batch_size=batch_size, on_unreadable=on_unreadable, progress=progress))
-        return [[] if item.outputs is None else self.classes(item.outputs["logits"], top_k) for item in items]
+        found: list[list[Prediction]] = []
+        items = self.items(images, batch_size=batch_size, on_unreadable=on_unreadable, progress=progress)
+        for item in _with_warning(items):
+            found.append([] if item.outputs is None else self.classes(item.outputs["logits"], top_k))
+        return found
 
     def embed(
         self,
@@ -148,10 +151,13 @@ class Predictor:
                 f"this predictor gives {', '.join(self._opened.exported.outputs)}, and no features; ask for "
                 "outputs='features' when it, or its export, is made"
             )
-        items = self._read(self.items(images, batch_size=batch_size, on_unreadable=on_unreadable, progress=progress))
-        width = next((item.outputs["features"].shape for item in items if item.outputs is not None), (0,))
+        rows: list[np.ndarray | None] = []
+        items = self.items(images, batch_size=batch_size, on_unreadable=on_unreadable, progress=progress)
+        for item in _with_warning(items):
+            rows.append(None if item.outputs is None else item.outputs["features"].copy())  # not the whole batch
+        width = next((row.shape for row in rows if row is not None), (0,))
         missing = np.full(width, np.nan, np.float32)
-        return np.stack([missing if item.outputs is None else item.outputs["features"] for item in items])
+        return np.stack([missing if row is None else row for row in rows])
 
     def items(
         self,
@@ -202,16 +208,6 @@ class Predictor:
                 row += 1
         if not some:
             raise ImageError("there are no images; expected at least one")
-
-    def _read(self, items: Iterator[Item]) -> list[Item]:
-        """All items; one warning names the unreadable ones."""
-        found = list(items)
-        reasons = [item.reason for item in found if item.outputs is None]
-        if reasons:
-            more = f" and {len(reasons) - 5} more" if len(reasons) > 5 else ""
-            sentence = f"{len(reasons)} of {len(found)} images could not be read: {'; '.join(reasons[:5])}{more}"
-            warnings.warn(sentence, UserWarning, stacklevel=3)
-        return found
 
     def classes(self, logits: np.ndarray, top_k: int = 5) -> list[Prediction]:
         """The top_k most probable classes of one image's logits [num_classes], the most probable first."""
@@ -266,3 +262,17 @@ class Predictor:
         if not arrays:
             raise ImageError("none of the images for calibration can be read")
         return check_images(self._opened.exported.images, np.stack(arrays))
+
+
+def _with_warning(items: Iterator[Item]) -> Iterator[Item]:
+    """The items; in the end one warning names the unreadable ones, at the call of the method that takes them."""
+    count, reasons = 0, []
+    for item in items:
+        count += 1
+        if item.outputs is None:
+            reasons.append(item.reason)
+        yield item
+    if reasons:
+        more = f" and {len(reasons) - 5} more" if len(reasons) > 5 else ""
+        sentence = f"{len(reasons)} of {count} images could not be read: {'; '.join(reasons[:5])}{more}"
+        warnings.warn(sentence, UserWarning, stacklevel=3)

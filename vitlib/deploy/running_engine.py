@@ -67,6 +67,7 @@ class RunningEngine:
         model: VisionTransformer | None = None,
     ) -> None:
         self._opened, self._threads = opened, threads
+        self._stamp = opened.exported.stamp()
         self._lock = threading.Lock()
         self._first: np.ndarray | None = None  # images to compare precisions on
         if calibration is not None:
@@ -92,7 +93,7 @@ class RunningEngine:
         """Checked images -> the outputs by name. Raises ValueError after `close()`."""
         if self._undecided or self._first is None:
             with self._lock:
-                if self._undecided:
+                if self._undecided and self._engine is not None:
                     self._decide(images)
                 elif self._first is None:
                     self._first = images[:COMPARED].copy()
@@ -131,6 +132,7 @@ class RunningEngine:
             self._engine = None
 
     def _open(self, precision: str, calibration: np.ndarray | None = None) -> Engine:
+        self._opened.exported.check_unchanged(self._stamp)
         return open_engine(self._opened.engine, self._opened.exported, precision, self._threads, calibration)
 
     def _decide(self, images: np.ndarray) -> None:

@@ -10,6 +10,7 @@ from paddle import nn
 
 from ..models import VisionTransformer
 from ..models.evaluation import evaluation_mode
+from ..models.predictions import check_labels
 from .describe_model import describe, images_of
 from .exported import ENDINGS, Exported
 from .extras import require
@@ -34,8 +35,9 @@ def write_model(
     """Write the files of a format, `stem` with its endings, into an empty directory; no vitlib.json.
 
     A model whose operations are not known is traced for "paddle", without extra_outputs. Raises as `describe` does, and
-    ImportError for an extra that is missing.
+    ImportError for an extra that is missing, and ValueError for labels that do not fit.
     """
+    check_labels(model)
     path = directory / (stem + ENDINGS[format])
     outputs = parse_outputs(outputs, model.config, len(model.blocks))
     try:
@@ -49,7 +51,8 @@ def write_model(
     files = (path.name, *sorted(file.name for file in directory.iterdir() if file != path))
     labels = None if model.labels is None else tuple(map(str, model.labels))
     made_from = {"class": type(model).__name__, "config": model.config.to_dict()}
-    return Exported(directory, files, format, images, given, model.preprocess, labels, made_from)
+    preprocess = model.preprocess if img_size is None else model.preprocess.replace(size=img_size)
+    return Exported(directory, files, format, images, given, preprocess, labels, made_from)
 
 
 def _save(graph: Graph, path: Path, format: str) -> dict[str, Output]:

@@ -24,7 +24,7 @@ class RotaryPositions(nn.Layer):
 
     Args:
         head_dim: width d of a head, a multiple of 4.
-        base: period of the slowest angle; the fastest has period 1.
+        base: the periods are base^(4j/d), from 1 for the fastest angle to a little below base.
         num_prefix_tokens: P.
 
     Raises ValueError when head_dim is not a multiple of 4.

@@ -81,7 +81,7 @@ class ViTConfig(Record):
         reg_tokens: Number of register tokens (arXiv 2309.16588), between class token and patches. Default: 0.
         pos_embed: Positions: "learned", "sincos2d" (fixed), "rotary" (in attention, over the patches alone, without a
             table; DINOv3, arXiv 2508.10104), or "none". Default: 'learned'.
-        rotary_base: Period of the slowest of the rotary angles, at least 1. Default: 100.0.
+        rotary_base: The periods of the rotary angles are from 1 to a little below it, at least 1. Default: 100.0.
         no_embed_class: Whether positions are for the patches alone, without rows for the prefix tokens. Default: False.
         position_resize: How a position table is resampled to another grid: "timm", "bilinear", "google", "deit",
             "torchvision", "dino" or "dinov2_registers" (see vitlib.layers.position). Default: 'timm'.

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import paddle
 
 from .config import ViTConfig, merged_config
+from .editing import set_mode
 from .paddle_model import check_loss_takes_pair, one_input
 from .vision_transformer import VisionTransformer
 
@@ -52,14 +53,19 @@ class DeiT(VisionTransformer):
         """As `VisionTransformer.make_config`, with distillation_token=True."""
         return merged_config(cls.config_class, config, overrides).replace(distillation_token=True)
 
+    def pool(self, tokens: paddle.Tensor) -> paddle.Tensor:
+        """Tokens [B, P + N, D] -> what the two heads see [B, 2, D], the class token and the distillation token."""
+        return tokens[:, :2]
+
     def forward_head(
-        self, tokens: paddle.Tensor, return_heads: bool = False, pre_logits: bool = False
+        self, tokens: paddle.Tensor, *, return_heads: bool = False, pre_logits: bool = False
     ) -> paddle.Tensor | DeiTLogits:
         """Tokens after the final norm [B, P + N, D] -> `DeiTLogits` in training or on request, else their mean.
 
         pre_logits: return the mean of the inputs of the two heads instead, [B, num_features] (as timm).
         """
-        features, distillation_features = self._head_features(tokens[:, 0]), self._head_features(tokens[:, 1])
+        both = self._head_features(self.pool(tokens))
+        features, distillation_features = both[:, 0], both[:, 1]
         if pre_logits:
             return (features + distillation_features) / 2
         logits, distillation_logits = self.head(features), self.head_dist(distillation_features)
@@ -74,7 +80,7 @@ class DeiT(VisionTransformer):
         self, x: paddle.Tensor, mask: paddle.Tensor | None = None, return_heads: bool = False
     ) -> paddle.Tensor | DeiTLogits:
         """Images [B, C, H, W] -> as `forward_head`; mask as in `forward_features`."""
-        return self.forward_head(self.forward_features(x, mask), return_heads)
+        return self.forward_head(self.forward_features(x, mask), return_heads=return_heads)
 
     @paddle.jit.not_to_static
     def _warn_of_pair(self) -> None:
@@ -88,6 +94,7 @@ class DeiT(VisionTransformer):
     def reset_head(self, num_classes: int) -> None:
         super().reset_head(num_classes)
         self.head_dist = self.make_head()
+        set_mode(self.head_dist, self.training)
 
 
 def build_model(config: ViTConfig, model_class: type[VisionTransformer] | None = None) -> VisionTransformer:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 
 import paddle
+from paddle import nn
 
 from ..images import Preprocess
 from ..images.checks import check_count, is_whole
@@ -14,6 +15,14 @@ from ..layers.norm import is_running_statistic
 from ..layers.patch_embed import Size, grid_of, to_pair
 from .config import ViTConfig
 from .initial_values import draw
+
+
+def set_mode(layer: nn.Layer, training: bool) -> None:
+    """Training or evaluation; a new layer begins in training."""
+    if training:
+        layer.train()
+    else:
+        layer.eval()
 
 
 class Editable:
@@ -52,6 +61,7 @@ class Editable:
         self.config = self.config.replace(num_classes=num_classes)
         self.labels = None
         self.head = self.make_head()
+        set_mode(self.head, self.training)
 
     def set_image_size(self, size: Size) -> None:
         """Expect images of another size, int or (height, width), from now on.

@@ -63,8 +63,7 @@ def predict(
         raise ValueError("this model has num_classes=0 and gives features; reset_head(n) gives it a head")
     if model.config.global_pool == "none":
         raise ValueError("global_pool='none' classifies every token; build the model with 'token' or 'avg'")
-    if model.labels is not None and len(model.labels) != classes:
-        raise ValueError(f"model.labels has {len(model.labels)} names for {classes} classes; set it anew, or to None")
+    check_labels(model)
     top_k = min(check_count("top_k", top_k, 1), classes)
     batch_size = default_batch_size(model) if batch_size is None else check_count("batch_size", batch_size, 1)
     rows: list[list[Prediction]] = []
@@ -75,6 +74,13 @@ def predict(
             for row, places in zip(values.tolist(), indices.tolist(), strict=True):
                 rows.append([Prediction(_label(model, i), p, i) for p, i in zip(row, places, strict=True)])
     return rows
+
+
+def check_labels(model: VisionTransformer) -> None:
+    """Raises ValueError for labels that are not as many as the classes."""
+    labels, classes = model.labels, model.config.num_classes
+    if labels is not None and len(labels) != classes:
+        raise ValueError(f"model.labels has {len(labels)} names for {classes} classes; set it anew, or to None")
 
 
 def _label(model: VisionTransformer, index: int) -> str:

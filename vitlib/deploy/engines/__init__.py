@@ -72,9 +72,9 @@ def check_choice(engine: str, precision: str) -> None:
         raise ValueError("this processor has no bfloat16 (AVX512-BF16 or AMX); use precision='float32' or 'auto'")
 
 
-def is_installed(name: str) -> bool:
-    """Whether an engine's package is there, and what writes its format."""
-    needed = ["onnx"] if "onnx" in ENGINES[name].formats else []
+def is_installed(name: str, writes: bool = True) -> bool:
+    """Whether an engine's package is there, and, if it writes, what writes its format."""
+    needed = ["onnx"] if writes and "onnx" in ENGINES[name].formats else []
     return all(importlib.util.find_spec(package) is not None for package in [ENGINES[name].package, *needed])
 
 
@@ -92,7 +92,7 @@ def choose_engine(precision: str, format: str | None) -> tuple[str, str]:
         if (format is None or format in ENGINES[name].formats) and precision in ("auto", *ENGINES[name].precisions)
     ]
     for place, name in enumerate(able):
-        if is_installed(name):
+        if is_installed(name, writes=format is None):
             faster = able[:place]
             missing = " and ".join(f"{other} (pip install 'vitlib[{ENGINES[other].extra}]')" for other in faster)
             return name, f"{name} is the fastest installed" + (f"; faster would be {missing}" if missing else "")

@@ -37,6 +37,7 @@ class OpenVinoEngine:
         self._outputs = list(exported.outputs)
         self._names = [output.value for output in exported.outputs.values()]
         self._core, self._path = openvino.Core(), exported.path
+        self._exported, self._stamp = exported, exported.stamp()
         self._read()  # a file that cannot be opened is refused here
         self._quantized: Any = None
         if precision == "int8":
@@ -83,6 +84,7 @@ class OpenVinoEngine:
         return self._compiled[key]
 
     def _read(self) -> Any:
+        self._exported.check_unchanged(self._stamp)
         try:
             return self._core.read_model(self._path)
         except Exception as error:  # of many kinds, from C++
