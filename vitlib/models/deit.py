@@ -58,7 +58,7 @@ class DeiT(VisionTransformer):
         return tokens[:, :2]
 
     def forward_head(
-        self, tokens: paddle.Tensor, *, return_heads: bool = False, pre_logits: bool = False
+        self, tokens: paddle.Tensor, return_heads: bool = False, pre_logits: bool = False
     ) -> paddle.Tensor | DeiTLogits:
         """Tokens after the final norm [B, P + N, D] -> `DeiTLogits` in training or on request, else their mean.
 
