@@ -38,8 +38,7 @@ class VisionTransformer(Editable, FeatureExtractor, Copyable, nn.Layer):
 
     Made from a config, from options, or from both: `VisionTransformer(get_config("ViT-B/16"), num_classes=10)`.
     Options are the fields of `ViTConfig`. A subclass swaps parts by the class attributes `patch_embed_class`,
-    `block_class` and `norm_class`, and the config by `config_class`; parameter names are timm's. `norm_class` is for
-    the norms outside the blocks; those inside are the `norm_class` of the block.
+    `block_class` and `norm_class` (outside the blocks), and the config by `config_class`; parameter names are timm's.
 
     Attributes: `config`; `labels`, names of the classes where the weights brought them, else None; `load_report`, that
     of the last `vitlib.load_weights`, else None.

@@ -28,7 +28,8 @@ from .parallel import average_batch_norm
 from .param_groups import param_groups, weight_decay_filter
 from .random_states import random_states, set_random_states
 from .remembered_teacher import RememberedTeacher
-from .run import Run, load_run, read_record
+from .run import Run
+from .run_files import load_run, read_record
 from .run_log import RunLog
 from .sampler import EpochSampler
 from .schedule import warmup_cosine

@@ -7,13 +7,12 @@ import math
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import paddle
-from paddle import nn
 
 from ..checkpoint.atomic import write_atomically
 from ..images import ImageError
@@ -25,9 +24,10 @@ from .interruption import Interruption, Interrupts
 from .metrics import describe_measures
 from .parallel import broadcast, sum_over_processes, unwrapped
 from .random_states import random_states, set_random_states
+from .run_files import best_path, load_run, read_record
 from .run_log import RunLog
 from .sampler import EpochSampler
-from .state_file import read_state, write_state
+from .state_file import write_state
 from .step import TrainingStep
 from .training_state import restore_training_state, training_state
 
@@ -234,7 +234,7 @@ class Run:
             return False
         self.best = {"epoch": len(self.log.rows) + 1, "score": score}
         if self.rank == 0:
-            write_state(_best_path(self.directory), {**self.best, "model": dict(self.model.state_dict())})
+            write_state(best_path(self.directory), {**self.best, "model": dict(self.model.state_dict())})
             self._write_model()
         return True
 
@@ -265,47 +265,3 @@ class Run:
         """A file in the directory, whole or not at all."""
         with write_atomically(self.directory / name) as file:
             file.write((json.dumps(content, indent=1) + "\n").encode())
-
-
-def read_record(directory: str | os.PathLike[str]) -> dict[str, Any]:
-    """run.json of a run's directory: "arguments", "classes" and "config", which is None where the model has none.
-
-    Raises ValueError when it is missing or damaged.
-    """
-    path, what = Path(directory) / "run.json", "is missing"
-    if path.exists():
-        what = "is damaged"
-        with suppress(ValueError):  # no JSON, or no text at all
-            record = json.loads(path.read_bytes())
-            if isinstance(record, dict) and {"arguments", "classes"} <= record.keys():
-                return record
-    raise ValueError(
-        f"{path} {what}, which says what arguments and classes the checkpoints beside it are of; restore it from a "
-        "copy, or remove the checkpoints to start anew"
-    )
-
-
-def _best_path(directory: str | os.PathLike[str]) -> Path:
-    return Path(directory) / "checkpoints" / "best.safetensors"
-
-
-def load_run(directory: str | os.PathLike[str], model: nn.Layer) -> int:
-    """Fill a model, built as in the run of this directory, with the weights of its best epoch: the averaged ones, if
-    the run averaged them. Gives the number of that epoch, from 1.
-
-    Raises FileNotFoundError where no epoch was finished, CheckpointError when the file is damaged, and ValueError when
-    names or shapes do not fit.
-    """
-    if not _best_path(directory).exists():
-        raise FileNotFoundError(f"{os.fspath(directory)} has no {_best_path('')}; train an epoch of it first")
-    content = read_state(_best_path(directory))
-    values = content["model"]
-    own = model.state_dict()
-    wrong = [name for name in {**own, **values} if list(np.shape(own.get(name))) != list(np.shape(values.get(name)))]
-    if wrong:
-        raise ValueError(
-            f"the weights in {os.fspath(directory)} do not fit this {type(model).__name__}: {len(wrong)} names or "
-            f"shapes differ, {sorted(wrong)[0]!r} for one"
-        )
-    model.set_state_dict(values)
-    return content["epoch"]

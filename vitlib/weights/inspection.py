@@ -11,7 +11,8 @@ import paddle
 from ..checkpoint.errors import WeightsError
 from ..models import build_model
 from .canonical import canonical
-from .load import LoadOptions, Opened, misfits, settle_architecture, source_config
+from .check_fit import misfits
+from .load import LoadOptions, Opened, settle_architecture, source_config
 from .match import fold_blocks, match_weights
 
 

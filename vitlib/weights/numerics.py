@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 from paddle import nn
 
+from ..checkpoint.errors import printable
 from ..images import Preprocess
 from ..layers import MLP
 from ..layers.mlp import ACTIVATIONS
@@ -26,7 +27,7 @@ def contradictions(
 ) -> list[str]:
     """Heads, pooling and positions without a table, which no shape shows, where the source and the model differ."""
     known = {name: config.options[name] for name in ("num_heads", "global_pool") if name in config.options}
-    noted = {"pos_embed": metadata["vitlib.pos_embed"]} if "vitlib.pos_embed" in metadata else {}
+    noted = {"pos_embed": printable(metadata["vitlib.pos_embed"], 40)} if "vitlib.pos_embed" in metadata else {}
     told = {**weights.dialect.numerics, **noted, **config.options}
     if "pos_embed" in told and "pos_embed" not in weights.entries:
         known["pos_embed"] = told["pos_embed"]
