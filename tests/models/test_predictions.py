@@ -115,7 +115,7 @@ def test_a_broken_image_is_named_with_its_place_in_the_whole_list(model, tmp_pat
     (tmp_path / "bad.jpg").write_text("nothing")
     with refused(ImageError, "item 3, counted from 0", "bad.jpg"):
         vitlib.predict(model, [*sample_images(3), tmp_path / "bad.jpg"], batch_size=2)
-    with refused(ImageError, "no images"):
+    with refused(ImageError, "list of images is empty"):
         vitlib.predict(model, [])
 
 

@@ -29,7 +29,7 @@ def image_paths(given: list[str]) -> Iterable[str]:
 
 def _in_folder(text: str) -> list[str]:
     from ..images import ImageError
-    from ..models.predictions import image_files
+    from ..images.sources import image_files
 
     if not os.path.isdir(text):
         return [text]

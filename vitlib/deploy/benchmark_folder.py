@@ -10,8 +10,8 @@ from itertools import islice
 
 import numpy as np
 
+from ..images.sources import as_sources
 from .benchmark_worker import random_model
-from .image_stream import as_sources
 from .predictor import Predictor
 
 

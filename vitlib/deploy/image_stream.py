@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..images import ImageError
-from ..models.predictions import image_files
 
 
 class Decoded(NamedTuple):
@@ -21,23 +19,6 @@ class Decoded(NamedTuple):
     source: Any
     array: np.ndarray | None
     reason: str = ""
-
-
-def as_sources(images: Any) -> tuple[Iterable[Any], int | None]:
-    """Images one by one, and their number where it is known.
-
-    images: a folder, whose image files at any depth are taken in the order of their paths; one image; or a list or
-        another iterable. Raises `ImageError` for a folder or list without images.
-    """
-    if isinstance(images, (str, os.PathLike)) and os.path.isdir(images):
-        images = image_files(images)
-    one = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview)) or not isinstance(images, Iterable)
-    if one or hasattr(images, "read") or getattr(images, "ndim", 4) < 4:  # files and arrays can be iterated, too
-        return [images], 1
-    count = len(images) if hasattr(images, "__len__") else None
-    if count == 0:
-        raise ImageError("the list of images is empty; expected at least one")
-    return images, count
 
 
 def decode_ahead(

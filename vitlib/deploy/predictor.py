@@ -13,12 +13,13 @@ import numpy as np
 from ..images import ImageError
 from ..images.checks import check_count
 from ..images.progress import with_progress
+from ..images.sources import as_sources
 from ..models import Prediction, VisionTransformer
 from .check_images import check_images
 from .cpu import usable_cores
 from .engines import check_choice
 from .exported import Exported
-from .image_stream import Decoded, as_sources, decode_ahead, in_batches, run_ahead
+from .image_stream import Decoded, decode_ahead, in_batches, run_ahead
 from .opened_model import open_model
 from .precision import COMPARED
 from .running_engine import PredictorReport, RunningEngine

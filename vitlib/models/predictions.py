@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
@@ -14,8 +13,8 @@ import paddle.nn.functional as F
 
 from ..images import ImageError
 from ..images.checks import check_count
-from ..images.folder import IMAGE_ENDINGS
 from ..images.progress import with_progress
+from ..images.sources import as_sources
 from .evaluation import evaluation_mode
 from .vision_transformer import VisionTransformer
 
@@ -104,45 +103,27 @@ def _batches(model: VisionTransformer, images: Any, size: int) -> tuple[Iterator
             images = images.astype(dtype)
         starts = range(0, max(1, images.shape[0]), size)
         return (images[start : start + size] for start in starts), images.shape[0]
-    if isinstance(images, (str, os.PathLike)) and os.path.isdir(images):
-        images = image_files(images)
-    one = isinstance(images, (str, bytes, bytearray, memoryview)) or not isinstance(images, Iterable)
-    one = one or hasattr(images, "read") or (isinstance(images, np.ndarray) and images.ndim in (2, 3))
-    if one:  # even if it can be iterated, as an open file and an array
-        return iter([model.preprocess(images).astype(dtype)]), 1
-    return _preprocessed(model, images, size, dtype), len(images) if hasattr(images, "__len__") else None
+    sources, total = as_sources(images)
+    # one image, and the files of a folder, are named by their errors; those of a list are told by their place, too
+    arrays = _arrays(model, sources, with_place=sources is images)
+    return _tensors(arrays, size, dtype), total
 
 
-def _preprocessed(
-    model: VisionTransformer, images: Iterable[Any], size: int, dtype: paddle.dtype
-) -> Iterator[paddle.Tensor]:
-    numbered = enumerate(images)
+def _arrays(model: VisionTransformer, images: Iterable[Any], with_place: bool) -> Iterator[np.ndarray]:
+    for index, image in enumerate(images):
+        try:
+            array = model.preprocess.array(image)
+        except ImageError as error:
+            if not with_place:
+                raise
+            raise ImageError(f"item {index}, counted from 0: {error}") from error
+        yield array
+
+
+def _tensors(arrays: Iterator[np.ndarray], size: int, dtype: paddle.dtype) -> Iterator[paddle.Tensor]:
     first = True
-    while batch := [_array(model, image, index) for index, image in islice(numbered, size)]:
+    while batch := list(islice(arrays, size)):
         yield paddle.to_tensor(np.stack(batch)).astype(dtype)
         first = False
     if first:
         raise ImageError("there are no images; expected at least one")
-
-
-def _array(model: VisionTransformer, image: Any, index: int) -> np.ndarray:
-    try:
-        return model.preprocess.array(image)
-    except ImageError as error:
-        raise ImageError(f"item {index}, counted from 0: {error}") from error
-
-
-def image_files(folder: str | os.PathLike[str]) -> list[str]:
-    """The image files in a folder, at any depth and sorted by path; names that begin with a dot are passed over.
-
-    Raises `ImageError` where there are none.
-    """
-    paths = []
-    for directory, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths += [os.path.join(directory, name) for name in names if not name.startswith(".")]
-    images = sorted(path for path in paths if path.lower().endswith(IMAGE_ENDINGS))
-    if not images:
-        endings = ", ".join(IMAGE_ENDINGS)
-        raise ImageError(f"{os.fspath(folder)!r}: holds no images; expected files that end in {endings}")
-    return images

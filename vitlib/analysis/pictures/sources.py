@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ...images import ImageSource
-from ...models.predictions import image_files
+from ...images.sources import as_sources
 
 MOST = 100  # rows of a page; beyond, it has more pixels than viewers show
 
@@ -20,13 +19,10 @@ def image_sources(images: Any, names: Sequence[str] | None = None) -> tuple[list
 
     Raises ValueError for no image, for more than 100, and for other numbers of names.
     """
-    if isinstance(images, (str, os.PathLike)) and os.path.isdir(images):
-        images = image_files(images)
-    one = isinstance(images, (str, bytes, bytearray, memoryview)) or hasattr(images, "read")
-    one = one or isinstance(images, np.ndarray) or hasattr(images, "stop_gradient")
-    sources = [images] if one or not isinstance(images, Iterable) else list(images)
+    found, total = as_sources(images)
+    sources = list(islice(found, MOST + 1))
     if not 1 <= len(sources) <= MOST:
-        raise ValueError(f"found {len(sources)} images, expected 1 to {MOST} on a page")
+        raise ValueError(f"found {len(sources) if total is None else total} images, expected 1 to {MOST} on a page")
     if names is not None and len(names) != len(sources):
         raise ValueError(f"found {len(names)} names for {len(sources)} images, expected one for each")
     return sources, list(names) if names else [image_name(*pair) for pair in enumerate(sources)]
