@@ -462,6 +462,15 @@ def test_patch_dropout_keeps_a_share_of_the_patches_and_every_prefix_token(tiny,
     assert set(many) == set(range(2, 18)), "every patch has its turn"
 
 
+def test_a_mask_is_refused_where_patches_are_dropped(tiny, images):
+    model = tiny(patch_drop_rate=0.75)
+    mask = paddle.ones([1, 1, 17, 17], "bool")
+    assert (model(images(), mask).numpy() == model(images()).numpy()).all(), "evaluation drops none"
+    model.train()
+    with refused(ValueError, "mask", "patch_drop_rate"):
+        model(images(), mask)
+
+
 @pytest.mark.parametrize(
     "rate", ["drop_rate", "pos_drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate", "patch_drop_rate"]
 )
