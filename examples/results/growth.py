@@ -1,8 +1,8 @@
 """Draw how accuracy grows with epochs and with data: python results/growth.py [--figure FILE.png]
 
-From clothing10/ROW-seedN.json, the students of 60 epochs and the teachers of 40, and
-clothing10_growth/ROW-Kepochs-seedN.json and ROW-Kpercent-seedN.json, which growth.sh makes. Students of a share of the
-images have the steps of 30 epochs with all images, whose runs are the points at 100 %.
+From fashion_mnist/ROW-seedN.json, the students of 15 epochs and the teachers of 12, and
+fashion_mnist_growth/ROW-Kepochs-seedN.json and ROW-Kpercent-seedN.json, which growth.sh makes. Students of a share of
+the images have the steps of 5 epochs with all images, whose runs are the points at 100 %.
 """
 
 import argparse
@@ -21,13 +21,11 @@ KINDS = ("epochs", "percent")
 
 def load(row, kind):
     """{epochs or percent: test accuracies of the seeds, in percent}"""
-    if kind == "epochs":
-        whole, where = f"clothing10/{row}-seed*.json", 60
-    else:
-        whole = f"clothing10/{row}-seed*.json" if row == "teacher" else f"clothing10_growth/{row}-30epochs-seed*.json"
-        where = 100
+    whole, where = f"fashion_mnist/{row}-seed*.json", 15 if kind == "epochs" else 100
+    if kind == "percent" and row != "teacher":
+        whole = f"fashion_mnist_growth/{row}-5epochs-seed*.json"
     found = {where: [accuracy(path) for path in HERE.glob(whole)]}
-    for path in HERE.glob(f"clothing10_growth/{row}-*{kind}-seed*.json"):
+    for path in HERE.glob(f"fashion_mnist_growth/{row}-*{kind}-seed*.json"):
         number = re.fullmatch(rf"{row}-(\d+){kind}-seed\d+", path.stem)[1]
         found.setdefault(int(number), []).append(accuracy(path))
     found = {place: values for place, values in sorted(found.items()) if values}
@@ -40,7 +38,7 @@ def accuracy(path):
 
 def draw(path):
     if not any(load(row, kind) for row in ROWS for kind in KINDS):
-        sys.exit(f"growth.py: {HERE / 'clothing10_growth'} has no runs; make them with growth.sh")
+        sys.exit(f"growth.py: {HERE / 'fashion_mnist_growth'} has no runs; make them with growth.sh")
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
@@ -64,5 +62,5 @@ def draw(path):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--figure", type=Path, default=HERE / "clothing10_growth" / "curves.png")
+    parser.add_argument("--figure", type=Path, default=HERE / "fashion_mnist_growth" / "curves.png")
     draw(parser.parse_args().figure)

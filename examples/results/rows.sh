@@ -1,4 +1,4 @@
-# The students of a table, of one seed; sourced by clothing10.sh, growth.sh and fashion_mnist.sh, which set data, runs,
+# The students of a table, of one seed; sourced by clothing10.sh, fashion_mnist.sh and growth.sh, which set data, runs,
 # python, common and student_options, and teacher_model where the teacher is of a file.
 student() { # ROW MODEL OPTIONS...
     $python train_deit.py "$data" --output "$runs/$1-seed$seed" --seed "$seed" $common --model "$2" $student_options "${@:3}"

@@ -12,7 +12,7 @@ from scripts import EXAMPLES
 def growth(tmp_path):
     functions = runpy.run_path(str(EXAMPLES / "results" / "growth.py"))
     functions["load"].__globals__["HERE"] = tmp_path
-    for folder in ("clothing10", "clothing10_growth"):
+    for folder in ("fashion_mnist", "fashion_mnist_growth"):
         (tmp_path / folder).mkdir()
     return functions
 
@@ -21,19 +21,19 @@ def write(path, accuracy):
     path.write_text(json.dumps({"test": {"model": accuracy}}))
 
 
-def test_the_points_of_all_images_are_the_runs_of_60_epochs_in_one_panel_and_of_30_in_the_other(growth, tmp_path):
-    write(tmp_path / "clothing10" / "none-seed0.json", 50)
-    write(tmp_path / "clothing10" / "none-seed1.json", 54)
-    write(tmp_path / "clothing10" / "hard-no-token-seed0.json", 1)
-    write(tmp_path / "clothing10" / "teacher-seed0.json", 80)
-    write(tmp_path / "clothing10_growth" / "none-30epochs-seed0.json", 40)
-    write(tmp_path / "clothing10_growth" / "none-15epochs-seed0.json", 30)
-    write(tmp_path / "clothing10_growth" / "none-10percent-seed0.json", 20)
-    write(tmp_path / "clothing10_growth" / "teacher-10percent-seed0.json", 60)
+def test_the_points_of_all_images_are_the_runs_of_15_epochs_in_one_panel_and_of_5_in_the_other(growth, tmp_path):
+    write(tmp_path / "fashion_mnist" / "none-seed0.json", 50)
+    write(tmp_path / "fashion_mnist" / "none-seed1.json", 54)
+    write(tmp_path / "fashion_mnist" / "hard-no-token-seed0.json", 1)
+    write(tmp_path / "fashion_mnist" / "teacher-seed0.json", 80)
+    write(tmp_path / "fashion_mnist_growth" / "none-5epochs-seed0.json", 40)
+    write(tmp_path / "fashion_mnist_growth" / "none-2epochs-seed0.json", 30)
+    write(tmp_path / "fashion_mnist_growth" / "none-10percent-seed0.json", 20)
+    write(tmp_path / "fashion_mnist_growth" / "teacher-10percent-seed0.json", 60)
     assert {place: sorted(values) for place, values in growth["load"]("none", "epochs").items()} == {
-        15: [30],
-        30: [40],
-        60: [50, 54],
+        2: [30],
+        5: [40],
+        15: [50, 54],
     }
     assert growth["load"]("none", "percent") == {10: [20], 100: [40]}
     assert growth["load"]("hard-token", "epochs") == growth["load"]("teacher", "epochs") == {}

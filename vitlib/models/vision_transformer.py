@@ -224,7 +224,7 @@ class VisionTransformer(Editable, FeatureExtractor, Copyable, nn.Layer):
     def block_options(self, x: paddle.Tensor, mask: paddle.Tensor | None = None) -> dict[str, paddle.Tensor]:
         """What every block takes beside the tokens of images x [B, C, H, W]: a mask, rotary positions, or nothing."""
         if mask is not None and self.training and self.config.patch_drop_rate:
-            raise ValueError("a mask is for all patches, and patch_drop_rate drops some in training; use one of the two")
+            raise ValueError("a mask is for all patches, and patch_drop_rate drops some in training; use either")
         options = {} if mask is None else {"mask": mask}
         if self.config.pos_embed == "rotary":
             options["rotary"] = self.rotary(self.patch_embed.grid_for(x))
