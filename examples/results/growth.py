@@ -16,7 +16,7 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 ROWS = ("none", "hard-token", "teacher")
-KINDS = ("epochs", "percent")
+KINDS = {"epochs": "epochs", "percent": "share of the training images, %, with equal steps"}
 
 
 def load(row, kind):
@@ -37,26 +37,26 @@ def accuracy(path):
 
 
 def draw(path):
-    if not any(load(row, kind) for row in ROWS for kind in KINDS):
+    kinds = [kind for kind in KINDS if any(load(row, kind) for row in ROWS)]
+    if not kinds:
         sys.exit(f"growth.py: {HERE / 'fashion_mnist_growth'} has no runs; make them with growth.sh")
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(1, 2, figsize=(9, 3.8), sharey=True, layout="constrained")
-    for axes, kind, label in zip(
-        panels, KINDS, ("epochs", "share of the training images, %, with equal steps"), strict=True
-    ):
+    figure, panels = plt.subplots(1, len(kinds), figsize=(5 * len(kinds), 3.8), sharey=True, layout="constrained")
+    panels = np.atleast_1d(panels)
+    for axes, kind in zip(panels, kinds, strict=True):
         for number, row in enumerate(ROWS):
             if points := load(row, kind):
                 mean = [np.mean(values) for values in points.values()]
                 error = [np.std(values, ddof=1) if len(values) > 1 else 0 for values in points.values()]
                 axes.errorbar(list(points), mean, error, marker="o", capsize=3, color=f"C{number}", label=row)
-        axes.set(xlabel=label, xscale="log")
+        axes.set(xlabel=KINDS[kind], xscale="log")
         axes.set_xticks(ticks := sorted({place for row in ROWS for place in load(row, kind)}), map(str, ticks))
         axes.minorticks_off()
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("accuracy on the test images, %")
-    panels[1].legend(frameon=False)
+    panels[-1].legend(frameon=False)
     figure.savefig(path, dpi=110)
 
 

@@ -43,6 +43,16 @@ def test_the_points_of_all_images_are_the_runs_of_15_epochs_in_one_panel_and_of_
         assert (31, 119, 180) in {colour for _, colour in image.convert("RGB").getcolors(1 << 24)}
 
 
+def test_a_panel_without_runs_is_left_out(growth, tmp_path):
+    for epochs in (2, 5):
+        write(tmp_path / "fashion_mnist_growth" / f"none-{epochs}epochs-seed0.json", 10 * epochs)
+    growth["draw"](tmp_path / "one.png")
+    write(tmp_path / "fashion_mnist_growth" / "none-10percent-seed0.json", 20)
+    growth["draw"](tmp_path / "two.png")
+    with Image.open(tmp_path / "one.png") as one, Image.open(tmp_path / "two.png") as two:
+        assert 2 * one.width == two.width
+
+
 def test_no_runs_are_told(growth, tmp_path):
     with pytest.raises(SystemExit, match=r"has no runs; make them with growth\.sh"):
         growth["draw"](tmp_path / "growth.png")
