@@ -61,7 +61,7 @@ def test_weight_and_bias_can_be_left_out(options):
 
 
 @pytest.mark.parametrize("options", [{}, {"full_graph": True}], ids=["default", "full graph"])
-@pytest.mark.parametrize("frozen", [(), ("bias",)])
+@pytest.mark.parametrize("frozen", [(), ("bias",), ("weight",), ("weight", "bias")])
 def test_a_traced_layer_trains_as_an_eager_one(frozen, options):
     values, dy = random(2, 3, 6, seed=2), random(2, 3, 6, seed=3)
     layer = make(frozen)

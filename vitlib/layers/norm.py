@@ -19,11 +19,16 @@ class LayerNorm(nn.LayerNorm):
     """`paddle.nn.LayerNorm`: [..., D] -> [..., D].
 
     On a CPU, Paddle's (3.0 to 3.3) leaves the weight out of the input's gradient when the weight is frozen. Here it is
-    in it, in eager mode.
+    in it, in eager mode and in graphs traced for training.
     """
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        if not eager_on_cpu() or self.weight is None or not self.weight.stop_gradient or x.stop_gradient:
+        # `self.weight is None` would break the graph of the default tracer
+        if self._weight_attr is False or not self.weight.stop_gradient:
+            return super().forward(x)
+        # A traced graph of evaluation has no gradient
+        differentiated = not x.stop_gradient if eager_on_cpu() else self.training and paddle.get_device() == "cpu"
+        if not differentiated:
             return super().forward(x)
         y = F.layer_norm(x, self._normalized_shape, None, None, self._epsilon) * self.weight
-        return y if self.bias is None else y + self.bias
+        return y if self._bias_attr is False else y + self.bias
