@@ -15,7 +15,7 @@ import pytest
 from image_files import IMAGE, PIXELS, pixels, png, saved
 from PIL import Image
 
-from vitlib.images import ImageError, decode
+from vitlib.images import ImageError, Preprocess, decode
 
 
 def refuse(source, *messages: str, mode: str = "RGB") -> None:
@@ -176,3 +176,16 @@ def test_a_heic_file_names_the_plugin_that_reads_it() -> None:
     if "HEIF" in Image.OPEN:
         pytest.skip("the plugin is here")
     refuse(b"\0\0\0\x18ftypheic" + bytes(100), "pip install pillow-heif", "register_heif_opener()")
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("channels", [0, 1, 3])
+def test_an_image_stays_as_it_is_when_its_array_is_overwritten(mode: str, channels: int) -> None:
+    frame = PIXELS[:, :, 0].copy() if channels == 0 else PIXELS[:, :, :channels].copy()
+    expected = np.asarray(Image.fromarray(frame.squeeze()).convert(mode))
+    count = 1 if mode == "L" else 3
+    preprocess = Preprocess(size=frame.shape[:2], crop_fraction=1, mean=(0.5,) * count, std=(0.5,) * count)
+    image, crop = decode(frame, mode), preprocess.crop(frame)
+    frame[...] = 7  # the next picture of a camera
+    np.testing.assert_array_equal(np.asarray(image), expected)
+    np.testing.assert_array_equal(np.asarray(crop), expected)

@@ -35,7 +35,8 @@ def decode(source: ImageSource, mode: str = "RGB", *, where: str = "", share: bo
             image, or a uint8 array [H, W], [H, W, 1] (grey) or [H, W, 3] (RGB).
         mode: "RGB" or "L" (grey).
         where: beginning of error messages, e.g. "item 3 of the list".
-        share: return a Pillow image that needs no change itself instead of a copy; do not write to it.
+        share: return a Pillow image that needs no change itself instead of a copy, and an image that may share the
+            memory of an array; do not write to either.
 
     Orientation tags are applied, transparency is laid on white, of an animation the first frame is taken (of an open
     Pillow image the current one), 16-bit grey is scaled to 8 bits. Neither the image nor any global state is changed;
@@ -65,7 +66,9 @@ def decode(source: ImageSource, mode: str = "RGB", *, where: str = "", share: bo
     array = _check_array(source, name)
     if array.ndim == 3 and array.shape[2] not in (1, 3):
         raise ImageError(f"{name}: {_channel_complaint(array.shape, 'expected [H, W], [H, W, 1] or [H, W, 3]')}")
-    return to_mode(Image.fromarray(array[:, :, 0] if array.shape[2:] == (1,) else array), mode, name)
+    image = Image.fromarray(array[:, :, 0] if array.shape[2:] == (1,) else array)
+    result = to_mode(image, mode, name)
+    return result.copy() if result is image and not share else result  # Pillow shares the memory of grey arrays
 
 
 def split_channels(source: ImageSource, channels: int, *, where: str = "") -> list[Image.Image]:

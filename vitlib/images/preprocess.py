@@ -112,7 +112,8 @@ class Preprocess(Record):
         if self.in_chans not in (1, 3):
             raise ValueError(f"{self.in_chans} channels make no image; use array(image), or 1 or 3 means and stds")
         cropped = self._cropped(image)[0]
-        return cropped.copy() if cropped is image else cropped  # so that nobody draws on the caller's image
+        shared = cropped is image or isinstance(image, np.ndarray)
+        return cropped.copy() if shared else cropped  # of its own memory: nobody draws on the caller's image
 
     def normalized(self, cropped: Image.Image) -> np.ndarray:
         """A crop of `crop` -> [C, H, W] float32, as `array` of the whole image."""
