@@ -50,3 +50,9 @@ def test_the_embedding_stands_alone_on_images():
     assert as_map(paddle.randn([2, 3, 16, 16])).shape == [2, 12, 2, 2]
     with pytest.raises(TypeError, match="stem_bocks"):
         HybridEmbed(16, 8, 3, 12, stem_blocks=(), stem_bocks=(1,))
+
+
+@pytest.mark.parametrize("patch", [20, 8, (16, 24)])
+def test_a_patch_that_is_not_whole_features_is_refused(patch):
+    with pytest.raises(ValueError, match="16 x 16 pixels, which does not divide patch_size"):
+        HybridEmbed(240, patch, 3, 8, stem_blocks=(1, 1, 1))

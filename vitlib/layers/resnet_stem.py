@@ -195,6 +195,8 @@ class HybridEmbed(PatchEmbed):
         stem_blocks: bottlenecks in each stage of the ResNet, whose stride divides the patch; () for its root alone.
         stem_norms: a row of `STEM_NORMS`, the epsilons to compute with.
         Others as of `PatchEmbed`; patch_size is that of a token in pixels of the image.
+
+    Raises ValueError when the stride does not divide the patch.
     """
 
     def __init__(
@@ -213,7 +215,13 @@ class HybridEmbed(PatchEmbed):
         super().__init__(img_size, patch_size, in_chans, embed_dim, bias=bias, weight_init=weight_init, **options)
         del self.proj  # of pixels
         self.backbone = ResNet(in_chans, stem_blocks) if stem_blocks else ResNetRoot(in_chans)
-        patch = tuple(side // self.backbone.out_stride for side in self.patch_size)
+        stride = self.backbone.out_stride
+        if any(side % stride for side in self.patch_size):
+            raise ValueError(
+                f"stem_blocks={stem_blocks!r}: a feature is {stride} x {stride} pixels, which does not divide "
+                f"patch_size={self.patch_size}; use a multiple of {stride}"
+            )
+        patch = tuple(side // stride for side in self.patch_size)
         self.proj = self.projection(self.backbone.out_chans, patch, bias, weight_init)
         self.set_stem_norms(stem_norms)
 
