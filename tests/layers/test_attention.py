@@ -286,9 +286,10 @@ def test_heads_that_do_not_divide_the_width_are_refused_with_both_numbers(width,
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0, 1.5, float("nan")])
-def test_an_attention_dropout_that_is_no_probability_is_refused(rate):
-    with pytest.raises(ValueError, match="attn_drop"):
-        vitlib.MultiHeadAttention(12, 3, attn_drop=rate)
+@pytest.mark.parametrize("name", ["attn_drop", "proj_drop"])
+def test_a_dropout_that_is_no_probability_is_refused(name, rate):
+    with pytest.raises(ValueError, match=name):
+        vitlib.MultiHeadAttention(12, 3, **{name: rate})
 
 
 def test_masked_attention_stays_finite_far_from_zero():

@@ -32,7 +32,7 @@ class MultiHeadAttention(nn.Layer):
             nothing and is slower. Otherwise the weights are computed explicitly, with the same results.
         weight_init: a scheme of `vitlib.layers.initialization.SCHEMES`.
 
-    Raises ValueError when num_heads does not divide embed_dim, and when attn_drop is outside [0, 1).
+    Raises ValueError when num_heads does not divide embed_dim, and when a dropout is outside [0, 1).
     """
 
     def __init__(
@@ -52,8 +52,9 @@ class MultiHeadAttention(nn.Layer):
         super().__init__()
         if not is_positive_int(embed_dim) or not is_positive_int(num_heads) or embed_dim % num_heads:
             raise ValueError(f"num_heads={num_heads} does not divide embed_dim={embed_dim}; choose a divisor")
-        if not 0 <= attn_drop < 1:
-            raise ValueError(f"attn_drop={attn_drop}: expected a probability in [0, 1)")
+        for name, rate in (("attn_drop", attn_drop), ("proj_drop", proj_drop)):
+            if not 0 <= rate < 1:
+                raise ValueError(f"{name}={rate}: expected a probability in [0, 1)")
         self.embed_dim, self.num_heads, self.head_dim = embed_dim, num_heads, embed_dim // num_heads
         self.attn_drop, self.fused = attn_drop, fused
         self.qkv = linear(embed_dim, 3 * embed_dim, weight_init, kind="qkv", bias=qkv_bias)
