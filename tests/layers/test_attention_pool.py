@@ -26,9 +26,10 @@ def test_the_order_of_the_tokens_does_not_matter_to_the_pool():
     np.testing.assert_allclose(pool(x).numpy(), pool(x[:, ::-1]).numpy(), atol=1e-5)
 
 
-def test_heads_that_do_not_divide_the_width_are_refused():
+@pytest.mark.parametrize("heads", [5, 0, -2, 2.0])
+def test_heads_that_do_not_divide_the_width_are_refused(heads):
     with pytest.raises(ValueError, match="does not divide"):
-        AttentionPool(24, 5, 48)
+        AttentionPool(24, heads, 48)
 
 
 def test_a_gate_of_any_sign_multiplies_the_hidden_layer():

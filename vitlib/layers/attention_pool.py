@@ -13,6 +13,7 @@ from .initialization import linear, truncated_normal
 from .linear import swap_axes
 from .mlp import MLP
 from .norm import LayerNorm
+from .patch_embed import is_positive_int
 
 
 class AttentionPool(nn.Layer):
@@ -43,7 +44,7 @@ class AttentionPool(nn.Layer):
         weight_init: str = "timm",
     ) -> None:
         super().__init__()
-        if embed_dim % num_heads:
+        if not is_positive_int(embed_dim) or not is_positive_int(num_heads) or embed_dim % num_heads:
             raise ValueError(f"num_heads={num_heads} does not divide embed_dim={embed_dim}; choose a divisor")
         self.embed_dim, self.num_heads, self.head_dim = embed_dim, num_heads, embed_dim // num_heads
         attribute = paddle.ParamAttr(initializer=truncated_normal(1 / math.sqrt(embed_dim)))
