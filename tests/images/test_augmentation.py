@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 from pathlib import Path
@@ -396,3 +397,12 @@ def test_mixup_settings_that_cannot_work_are_refused(fields: dict) -> None:
 def test_a_seed_is_the_generator_with_that_seed() -> None:
     np.testing.assert_array_equal(DEIT(IMAGE, 3), DEIT(IMAGE, np.random.default_rng(3)))
     assert DEIT.augment(IMAGE, 3).tobytes() == DEIT.augment(IMAGE, np.random.default_rng(3)).tobytes()
+
+
+def test_a_record_of_numpy_numbers_is_json_and_comes_back_equal() -> None:
+    transform = TrainTransform(
+        hflip=np.float32(0.25), scale=np.array([0.5, 1]), color_jitter=np.float64(0.5), erasing_count=np.int64(2)
+    )
+    values = json.loads(json.dumps(transform.to_dict()))
+    assert values["scale"] == [0.5, 1]
+    assert TrainTransform.from_dict(values) == transform

@@ -83,6 +83,8 @@ def _short(value: Any) -> str:
 def _to_json(value: Any) -> Any:
     if isinstance(value, Record):
         return value.to_dict()
+    if isinstance(value, np.generic):
+        return value.item()
     return [_to_json(item) for item in value] if isinstance(value, tuple) else value
 
 
