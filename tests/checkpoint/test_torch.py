@@ -178,18 +178,26 @@ def test_the_hand_made_tensor_is_read_when_it_fits(write: Callable[..., Path]) -
     np.testing.assert_array_equal(read_all(path)["a"], np.zeros(4))
 
 
-def legacy_file_with_a_view(start: int, count: int) -> bytes:
-    """As PyTorch 0.x wrote a slice of a storage: four floats, of which `count` from `start` are the tensor's."""
+def legacy_file_with_a_view(start: int, count: int, *, little_endian: bool = True) -> bytes:
+    """As PyTorch 0.x wrote a slice of a storage: four floats, of which `count` from `start` are the tensor's.
+
+    little_endian: the byte order of the machine, which PyTorch notes; it writes the floats the same on all.
+    """
     view = b"(X\1\0\0\0vK" + bytes([start]) + b"K" + bytes([count]) + b"t"
     storage = b"(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0aX\3\0\0\0cpuK\4" + view + b"tQ"
     tensor = b"ctorch._utils\n_rebuild_tensor\n(" + storage + b"K\0K\2\x85K\1\x85tR"
-    head = b"".join(pickle.dumps(value, 2) for value in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}))
+    system = {"little_endian": little_endian}
+    head = b"".join(pickle.dumps(value, 2) for value in (0x1950A86A20F9469CFC6C, 1001, system))
     tree = b"\x80\x02}X\1\0\0\0w" + tensor + b"s."
     return head + tree + pickle.dumps(["a"], 2) + struct.pack("<q4f", 4, 0, 1, 2, 3)
 
 
 def test_a_view_on_a_storage_of_an_old_pytorch_file_is_read(write: Callable[..., Path]) -> None:
     np.testing.assert_array_equal(read_all(write(legacy_file_with_a_view(1, 2)))["w"], [1, 2])
+
+
+def test_an_old_pytorch_file_of_a_big_endian_machine_has_little_endian_data(write: Callable[..., Path]) -> None:
+    np.testing.assert_array_equal(read_all(write(legacy_file_with_a_view(0, 2, little_endian=False)))["w"], [0, 1])
 
 
 @pytest.mark.parametrize(("start", "count"), [(3, 2), (0, 1), (5, 0)])

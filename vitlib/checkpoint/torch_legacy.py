@@ -1,6 +1,6 @@
 """PyTorch's format before 1.6: four pickles, then the storages one behind the other.
 
-Source: torch/serialization.py (`_legacy_save`, `_legacy_load`).
+Source: torch/serialization.py (`_legacy_save`, `_legacy_load`), torch/csrc/serialization.cpp (`writeFileRaw`).
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ def read_torch_legacy(file: FileBytes) -> Contents:
     reader = PickleReader(file.view, TORCH, storages.refer)
     if reader.load() != MAGIC_NUMBER or reader.load() != PROTOCOL_VERSION:
         raise WeightsError("is not of a version of PyTorch's old format that is known")
-    system = reader.load()
-    big_endian = type(system) is dict and system.get("little_endian") is False
+    reader.load()  # the byte order of the machine; PyTorch writes storages as little-endian on every one
     tree = reader.load()
     keys = reader.load()
     if type(keys) is not list or any(type(key) is not str for key in keys) or len(set(keys)) != len(keys):
@@ -33,7 +32,7 @@ def read_torch_legacy(file: FileBytes) -> Contents:
         storage = storages[key]
         size = int.from_bytes(reader.take(8), "little") * storage.item_size
         data = reader.take(size)
-        storage.bind(file, key, size, lambda data=data: data, big_endian=big_endian)
+        storage.bind(file, key, size, lambda data=data: data, big_endian=False)
     if len(keys) != len(storages):
         raise WeightsError("misses the data of some of its storages")
     if reader.at != file.size:
