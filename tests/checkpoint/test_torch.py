@@ -178,6 +178,19 @@ def test_the_hand_made_tensor_is_read_when_it_fits(write: Callable[..., Path]) -
     np.testing.assert_array_equal(read_all(path)["a"], np.zeros(4))
 
 
+@pytest.mark.parametrize("function", [b"_rebuild_tensor_v2", b"_rebuild_tensor_v3"])
+def test_a_tensor_that_pytorch_negates_is_refused_rather_than_read_with_the_wrong_sign(
+    write: Callable[..., Path], function: bytes
+) -> None:
+    dtype = b"ctorch\nfloat32\n" if function.endswith(b"3") else b""
+    tensor = torch_tensor("FloatStorage", ALL_FOUR).replace(b"_rebuild_tensor_v2", function)
+    items = b"}X\1\0\0\0a" + tensor.removesuffix(b"tR") + dtype + b"}X\3\0\0\0neg%bstRs."
+    message = refusal(write(torch_archive(b"\x80\x02" + items % b"\x88")))
+    assert "'a', which has PyTorch's negative bit" in message
+    assert "resolve_neg()" in message
+    assert set(read_all(write(torch_archive(b"\x80\x02" + items % b"\x89")))) == {"a"}
+
+
 def legacy_file_with_a_view(start: int, count: int, *, little_endian: bool = True) -> bytes:
     """As PyTorch 0.x wrote a slice of a storage: four floats, of which `count` from `start` are the tensor's.
 

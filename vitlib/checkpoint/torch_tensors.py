@@ -18,6 +18,7 @@ from .pickle_objects import PYTHON, SAVE_PLAIN, Global, PickledObject, globals_b
 from .tensors import NUMPY_CODES, SLACK, Tensor, checked_shape, item_size, native, of_foreign_type, unreadable
 
 _CORRUPT = "holds a corrupt pickle: a tensor that is not described as PyTorch does it"
+_RESOLVE = "Call resolve_neg() on such tensors in PyTorch, and save the file again"
 _WRONG_ID = "refers to data outside of its pickle in a way that PyTorch does not"
 
 _STORAGES = {
@@ -140,10 +141,18 @@ def tensor_of(value: Any) -> Tensor | None:
     return Tensor(shape, dtype, load)
 
 
-def _make_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *others: Any) -> TorchTensor:
+def _make_tensor(
+    storage: Any,
+    offset: Any,
+    shape: Any,
+    strides: Any,
+    requires_grad: Any = False,
+    hooks: Any = None,
+    metadata: Any = None,
+) -> TorchTensor:
     """_rebuild_tensor(storage, offset, size, stride), _rebuild_tensor_v2(..., requires_grad, hooks, metadata)"""
     if isinstance(storage, Storage):
-        return TorchTensor(storage, offset, shape, strides, storage.dtype)
+        return TorchTensor(storage, offset, shape, strides, storage.dtype, *_problem_of(metadata))
     if isinstance(storage, PickledObject) and storage.class_name == "torch.storage._load_from_bytes":
         return _make_unreadable(
             "was written by pickle.dump instead of torch.save, which hides each tensor in a pickle of its own",
@@ -153,11 +162,25 @@ def _make_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *others: A
 
 
 def _make_tensor_v3(
-    storage: Any, offset: Any, shape: Any, strides: Any, requires_grad: Any, hooks: Any, dtype: Any, *metadata: Any
+    storage: Any,
+    offset: Any,
+    shape: Any,
+    strides: Any,
+    requires_grad: Any,
+    hooks: Any,
+    dtype: Any,
+    metadata: Any = None,
 ) -> TorchTensor:
     if not isinstance(storage, Storage) or not isinstance(dtype, Global):
         raise WeightsError(_CORRUPT)
-    return TorchTensor(storage, offset, shape, strides, dtype.name.rpartition(".")[2])
+    return TorchTensor(storage, offset, shape, strides, dtype.name.rpartition(".")[2], *_problem_of(metadata))
+
+
+def _problem_of(metadata: Any) -> tuple[str, ...]:
+    """PyTorch negates a tensor with the negative bit when it is used, as the imaginary part of a conjugate is."""
+    if type(metadata) is dict and metadata.get("neg"):
+        return "has PyTorch's negative bit, so its numbers are stored with the wrong sign", _RESOLVE
+    return ()
 
 
 def _make_parameter(data: Any, *others: Any) -> Any:
