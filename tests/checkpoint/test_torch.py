@@ -92,6 +92,30 @@ def test_a_torchscript_archive_without_tensors_is_refused(pickle: bytes, reason:
     assert reason in refusal(tmp_path / "w.pt")
 
 
+def torchscript(path: Path, state: bytes, modules: bytes) -> Path:
+    """A TorchScript archive of modules of the class of memo 0, with the opcodes that make a state and what has it."""
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("w/constants.pkl", b"\x80\x02).")
+        file.writestr("w/data.pkl", b"\x80\x04c__torch__\nM\nq\x000" + state + modules)
+    return path
+
+
+def test_modules_of_a_torchscript_archive_that_share_a_state_are_searched_once(tmp_path: Path) -> None:
+    numbers = b"".join(b"\x8c\x03%03dK\x01" % k for k in range(200))
+    modules = b"".join(b"\x8c\x04m%03dh\x00)\x81h\x01b" % k for k in range(200))
+    path = torchscript(tmp_path / "w.pt", b"}q\x01(" + numbers + modules + b"u0", b"h\x00)\x81h\x01b.")
+    assert "and 192 more" in refusal(path)  # 200 names and not 200 times 200
+
+
+def test_names_of_a_torchscript_archive_that_a_small_file_multiplies_are_refused(tmp_path: Path) -> None:
+    names = b"".join(b"X\xe8\x03\0\0%01000dq%c0" % (k, k) for k in range(2, 7))  # five of 1,000 characters
+    state = b"}(" + b"".join(b"h%cK\x01" % k for k in range(2, 7)) + b"u"
+    modules = b"".join(b"\x8c\x04%04dh\x00)\x81" % k + state + b"b" for k in range(1000))
+    path = torchscript(tmp_path / "w.pt", names, b"h\x00)\x81}(" + modules + b"ub.")
+    assert path.stat().st_size < 100_000
+    assert "names take more than" in refusal(path)
+
+
 def test_big_endian_files_of_pytorch_are_read() -> None:
     np.testing.assert_array_equal(read_all(DATA / "big_endian.pth")["bias"], [0, 1, 2])
 

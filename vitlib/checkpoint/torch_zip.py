@@ -17,7 +17,7 @@ from .torch_tensors import TORCH, Storages, tensor_of
 from .zip_index import Member
 
 MAX_RECORD = 64  # "little" or "big"
-MAX_PREFIX = 1024  # characters before the name of a tensor
+MAX_NAMES = 4 << 20  # characters of all names in a TorchScript module; a large model has some hundred thousand
 
 
 def read_torch_zip(file: FileBytes, members: dict[str, Member], root: str) -> Contents:
@@ -52,20 +52,28 @@ def read_torch_zip(file: FileBytes, members: dict[str, Member], root: str) -> Co
 def _state_of_module(module: Any) -> dict[str, Any]:
     """The attributes of a scripted module and of the modules in it, by the names that `state_dict` gives them."""
     found: dict[str, Any] = {}
-    waiting, seen = [("", module)], {id(module)}
+    waiting, seen, length = [("", module)], set(), 0
     while waiting:
         prefix, part = waiting.pop()
         if not isinstance(part, PickledObject) or type(part.state) is not dict:
             raise WeightsError("is a TorchScript archive without a module")
+        if id(part.state) in seen:  # a module inside itself adds nothing, nor does another one with its state
+            continue
+        seen.add(id(part.state))
         for name, value in part.state.items():
             if type(name) is not str or type(value) in (bool, type(None)):  # such as `training`
                 continue
+            name = prefix + name
+            length += len(name)
+            if length > MAX_NAMES:
+                raise WeightsError(
+                    f"is a TorchScript archive whose names take more than {MAX_NAMES:,} characters",
+                    way_out="Save only the model's state_dict",
+                )
             if isinstance(value, PickledObject) and type(value.state) is dict:
-                if id(value) not in seen and len(prefix) < MAX_PREFIX:  # a module inside itself adds nothing
-                    seen.add(id(value))
-                    waiting.append((f"{prefix}{name}.", value))
+                waiting.append((f"{name}.", value))
             else:
-                found[f"{prefix}{name}"] = value
+                found[name] = value
     return found
 
 
