@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
@@ -21,20 +22,23 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     new name are on the disk (fsync) when the block has been left. A symbolic link is kept, and its target replaced. The
     new file has the mode of the old one, and its owner and group where the system permits that.
 
-    Raises OSError, as the system says, when the disk is full or the directory is missing or closed to us; the
-    temporary file is then removed.
+    Raises OSError, as the system says and of `path`, when the disk is full or the directory is missing or closed to us;
+    the temporary file is then removed. Raises it, too, for what is there and no file: a directory, device or pipe.
     """
-    path = os.path.realpath(os.fspath(path))
+    given = os.fspath(path)
+    path = os.path.realpath(given)
     directory = os.path.dirname(path)
     if os.path.isdir(path):
         raise IsADirectoryError(f"{path} is a directory; give the name of a file")
     temporary = os.path.join(directory, f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
     old = os.stat(path) if os.path.exists(path) else None
+    if old is not None and not stat.S_ISREG(old.st_mode):
+        raise OSError(f"{given} is a device or a pipe, which cannot be replaced; give the name of a file")
     mode = 0o666 if old is None else old.st_mode & 0o777
     # Not tempfile: it makes files that only their owner can read, whatever the umask says
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-    descriptor = os.open(temporary, flags, mode)
     try:
+        descriptor = os.open(temporary, flags, mode)
         with os.fdopen(descriptor, "w+b") as file:
             if old is not None:
                 with suppress(AttributeError, OSError):  # not on Windows, and to another owner only as root
@@ -44,9 +48,11 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.errno is not None and error.filename in (None, temporary):
+            error.filename = given  # nobody knows the temporary file
         raise
     _sync_directory(directory)
 
