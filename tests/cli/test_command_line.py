@@ -29,11 +29,10 @@ def start(*arguments, **options):
     """`python -m vitlib` in a process of its own, with the package of this checkout."""
     return subprocess.Popen(
         list(map(str, [sys.executable, "-m", "vitlib", *arguments])),
-        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        **options,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""},
+        **{"stdout": subprocess.PIPE, **options},
     )
 
 
@@ -166,6 +165,21 @@ def test_a_closed_pipe_is_no_error():
         process.stdout.close()
         assert process.stderr.read() == ""
         assert process.wait(60) == 0
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_output_that_cannot_be_written_is_one_line_and_exit_code_1():
+    with open("/dev/full", "w") as full, start("--version", stdout=full) as process:
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (1, "vitlib: standard output cannot be written: No space left on device\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+def test_a_closed_output_is_no_error():
+    command = f"'{sys.executable}' -m vitlib --version >&-"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["sh", "-c", command], env=environment, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -74,6 +74,10 @@ def execute(
     except BrokenPipeError:  # whoever reads the output has enough
         let_go_of_stdout()
         return 0
+    except OSError as error:  # such as a full disk
+        let_go_of_stdout()
+        print(f"{parser.prog}: standard output cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
 
 
 def _run(arguments: argparse.Namespace, prepare: Callable[[str], None] | None) -> int:

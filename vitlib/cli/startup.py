@@ -19,6 +19,9 @@ def start(prog: str) -> None:
     """The first that a process does."""
     end_at_once(prog)
     os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's libraries remark on themselves; errors remain
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed, and a file opened later must not take its place
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
     # Names of files may be any bytes
     for stream in (sys.stdin, sys.stdout):
         if isinstance(stream, io.TextIOWrapper):
