@@ -118,6 +118,7 @@ def test_a_mistake_is_one_line(arguments, words):
         ("Google's .npz cannot express reg_tokens=4", "Google's .npz cannot express reg_tokens=4"),
         ("for a preset use --set img_size=64 in_chans=1", "for a preset use --set img_size=64 in_chans=1"),
         ("[Errno 2] No such image file: 'a.jpg'", "'a.jpg': No such image file"),
+        ("runs/top_k=3,part=1/w.pth is empty", "runs/top_k=3,part=1/w.pth is empty"),
     ],
 )
 def test_words_of_the_python_api_become_those_of_the_command_line(message, words):

@@ -37,4 +37,6 @@ def in_words_of_the_command_line(message: str, parser: argparse.ArgumentParser) 
         option = options.get(_RENAMED.get(name, name))
         return match[0] if option is None else f"{option} {value}".rstrip()
 
-    return re.sub(rf"(?<![\w-])(?<!--set )(?P<name>[a-z][a-z_]+)=(?:{_QUOTED}|(?P<value>[\w.-]*))", replaced, message)
+    pattern = rf"(?P<name>[a-z][a-z_]+)=(?:{_QUOTED}|(?P<value>[\w.-]*))"
+    # Not inside a path, such as runs/size=64,part=1
+    return re.sub(rf"(?<![\w/\\,-])(?<!--set ){pattern}", replaced, message)
