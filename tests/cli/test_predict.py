@@ -73,6 +73,12 @@ def test_an_export_and_the_folder_of_a_run_are_models_too(photos, model, tmp_pat
     assert succeed("predict", "a.png", "--model", "run", *QUICK).out == expected
 
 
+def test_a_file_beside_an_export_is_not_taken_for_it(photos, model):
+    succeed("export", model, "served", "--format", "paddle")
+    (photos / "served" / "other.onnx").write_bytes(b"of another program")
+    fail(2, "predict", "a.png", "--model", "served/other.onnx", words=["describes 'model.json'", "not this file"])
+
+
 def test_progress_and_notes_are_for_terminals_alone(photos, model):
     assert succeed("predict", "a.png", "--model", model, *QUICK).err == ""
     assert "running on paddle" in succeed("predict", "a.png", "--model", model, *QUICK, terminal=True).err

@@ -27,6 +27,7 @@ class Located(NamedTuple):
 
 def locate(text: str, option: str = "") -> Located:
     """option: what errors begin with, such as "--model ". Raises UsageError for what is none of them."""
+    from ..checkpoint.json_file import read_json
     from ..deploy.exported import MANIFEST
     from ..hub import is_identifier
 
@@ -47,6 +48,12 @@ def locate(text: str, option: str = "") -> Located:
             raise UsageError(
                 f"{option}{text}: there is no {MANIFEST} beside it, which says what goes in and what comes out; give a "
                 'model that "vitlib export" wrote'
+            )
+        files = (read_json(path.parent / MANIFEST) or {}).get("files")
+        if isinstance(files, dict) and path.name not in files:
+            raise UsageError(
+                f"{option}{text}: the {MANIFEST} beside it describes {' and '.join(map(repr, files))}, not this file; "
+                "give one of those, or its own export in a folder of its own"
             )
         return Located("export", str(path.parent))
     if path.exists():
