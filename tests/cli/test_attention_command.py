@@ -1,5 +1,8 @@
 """attention: pictures of what a model sees."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 from commands import fail, run, succeed
@@ -61,6 +64,15 @@ def test_every_method_draws_a_picture(photos, model, method):
 )
 def test_what_cannot_be_drawn_is_told(photos, model, options, words):
     fail(2, "attention", *options, "--model", model, words=words)
+
+
+def test_a_label_that_two_classes_have_is_not_chosen_between(photos, model, tmp_path):
+    shutil.copytree(model, tmp_path / "cranes")
+    config = json.loads((tmp_path / "cranes" / "config.json").read_text())
+    config["labels"] = ["crane", "dog", "crane"]
+    (tmp_path / "cranes" / "config.json").write_text(json.dumps(config))
+    options = ["a.png", "--model", "cranes", "--class", "crane"]
+    fail(2, "attention", *options, words=["--class crane: the model calls the classes 0 and 2 so"])
 
 
 def test_an_image_that_cannot_be_read_leaves_no_picture(photos, model):

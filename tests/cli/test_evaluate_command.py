@@ -111,6 +111,13 @@ def test_folders_that_could_be_any_classes_are_refused(folders, labels, num_clas
         match_classes(folders, labels, num_classes)
 
 
+def test_a_folder_whose_name_two_classes_have_is_refused():
+    labels = ("crane", "dog", "crane")  # the bird and the machine, as in ImageNet
+    assert match_classes(["dog"], labels, 3)[0] == [1]
+    with pytest.raises(UsageError, match="the classes 0 and 2 by the same name, 'crane'"):
+        match_classes(["crane", "dog"], labels, 3)
+
+
 def test_the_whole_data_set_and_wrong_files_are_refused_with_the_way_out(data, model, tmp_path):
     fail(2, "evaluate", data, "--model", model, words=["give one of them", f"{data}/validation"])
     fail(2, "evaluate", tmp_path / "nowhere", "--model", model, words=["does not exist"])

@@ -145,6 +145,9 @@ def _class(model: VisionTransformer, text: str) -> int:
         if int(text) >= model.config.num_classes:
             raise UsageError(f"--class {text}: the model has {model.config.num_classes} classes, counted from 0")
         return int(text)
+    if labels.count(text) > 1:
+        indices = [index for index, label in enumerate(labels) if label == text]
+        raise UsageError(f"--class {text}: the model calls the classes {' and '.join(map(str, indices))} so; give one")
     if text not in labels:
         folded = [index for index, label in enumerate(labels) if label.casefold() == text.casefold()]
         if len(folded) == 1:

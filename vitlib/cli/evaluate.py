@@ -163,8 +163,15 @@ def match_classes(folders: list[str], labels: Any, num_classes: int) -> tuple[li
     """
     from ..images.class_folders import class_name
 
-    known = {} if labels is None else {class_name(label): index for index, label in enumerate(labels)}
+    names = [] if labels is None else [class_name(label) for label in labels]
+    known = {name: index for index, name in enumerate(names)}
     if all(name in known for name in folders):
+        if twice := [name for name in folders if names.count(name) > 1]:
+            indices = [index for index, name in enumerate(names) if name == twice[0]]
+            raise UsageError(
+                f"the model calls the classes {' and '.join(map(str, indices))} by the same name, {twice[0]!r}; call "
+                "the folders by the classes' indices"
+            )
         return [known[name] for name in folders], ""
     if all(re.fullmatch(r"\d{1,7}", name) for name in folders):
         indices = [int(name) for name in folders]
