@@ -43,6 +43,7 @@ def test_what_is_there_already_is_kept_unless_force_is_given(model, network, tmp
 
 def test_what_cannot_be_converted_is_told_and_nothing_is_written(model, tmp_path):
     fail(2, "convert", model, tmp_path / "w.pth", words=[".pth is not written", ".safetensors"])
+    fail(2, "convert", model, tmp_path / "w.onnx", words=['.onnx is written by "vitlib export"'])
     fail(1, "convert", model, tmp_path / "w.npz", "--format", "timm", words=["--format"])
     fail(1, "convert", __file__, tmp_path / "out", words=["is of no format that is read"])
     fail(2, "convert", "nowhere", tmp_path / "out", words=["nowhere: there is no such file or folder"])

@@ -39,6 +39,8 @@ def convert(arguments: argparse.Namespace) -> None:
     output, format = Path(arguments.output), arguments.format
     if format is None and output.suffix not in (".safetensors", ".npz", ".pdparams"):
         format = "vitlib"
+        if output.suffix in _ENDINGS:
+            raise UsageError(f'{output}: {output.suffix} is written by "vitlib export"')
         if output.suffix in (".pth", ".pt", ".bin", ".ckpt", ".h5", ".msgpack"):
             raise UsageError(
                 f"{output}: {output.suffix} is not written; give a file that ends in .safetensors, .npz or .pdparams, "
