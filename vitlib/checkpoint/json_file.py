@@ -31,8 +31,8 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any] | None:
 
 
 def json_bytes(values: Mapping[str, Any]) -> bytes:
-    """A JSON object as readable text."""
-    return (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode()
+    """A JSON object as readable text in UTF-8; names of files that are not UTF-8 are escaped, as JSON does it."""
+    return (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 
 
 def write_json(path: str | os.PathLike[str], values: Mapping[str, Any]) -> None:
