@@ -139,9 +139,15 @@ def test_features_are_written_with_the_paths_of_their_images(photos, model, netw
         assert Path("bytes.csv").read_bytes().splitlines()[1].startswith(b"caf\xe9.png,")
 
 
-def test_features_that_cannot_be_written_are_refused_before_the_model_is_read(photos, model):
+def test_features_that_cannot_be_written_are_refused_before_the_model_is_read(photos, model, monkeypatch):
     fail(2, "embed", "a.png", "--model", "nowhere", "--output", "f.txt", words=[".npz or .csv"])
     fail(2, "embed", "a.png", "--model", "nowhere", "--output", "no/f.csv", words=["--output no/f.csv", "no folder no"])
+    (photos / "f.npz").mkdir()
+    fail(2, "embed", "a.png", "--model", "nowhere", "--output", "f.npz", words=["--output f.npz is a folder"])
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    fail(2, "embed", "a.png", "--model", "nowhere", "--output", "f.csv", words=["--output f.csv", "cannot be written"])
+    monkeypatch.undo()
+    monkeypatch.chdir(photos)
     (photos / "features.npz").write_bytes(b"of before")
     done = run("embed", "bad.png", "--model", model, *QUICK)
     assert done.code == 1

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import UsageError
 from .image_arguments import HELP, image_paths
 from .model_argument import DEFAULT_MODEL, add_model_options, load_model, locate
+from .output_argument import check_output
 from .parsing import Command, Parser
 
 if TYPE_CHECKING:
@@ -66,8 +67,7 @@ def attention(arguments: argparse.Namespace) -> int:
     format = Image.registered_extensions().get(output.suffix.lower())
     if format not in Image.SAVE or format in _NOT_WRITTEN or (method == "distance" and format not in _OF_MATPLOTLIB):
         raise UsageError(f"--output {output}: expected a picture that can be written, such as attention.png")
-    if not output.absolute().parent.is_dir():
-        raise UsageError(f"--output {output}: there is no folder {output.parent}")
+    check_output(output, "--output")
     if method in _OF_THE_MODEL and arguments.images:
         raise UsageError(f"--method {method} shows the model itself; leave the image out")
     if method not in _OF_THE_MODEL and not arguments.images:

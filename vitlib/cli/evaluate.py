@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .csv_table import csv_table
 from .errors import UsageError
 from .model_argument import add_engine_options, add_model_options, load_model, locate, open_predictor
+from .output_argument import check_output
 from .parsing import Command, Parser, add_json
 
 if TYPE_CHECKING:
@@ -83,8 +84,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     for path in map(Path, arguments.confusion):
         if path.suffix.lower() not in (".csv", ".png"):
             raise UsageError(f"--confusion {path}: expected files that end in .csv or .png")
-        if not path.absolute().parent.is_dir():
-            raise UsageError(f"--confusion {path}: there is no folder {path.parent}")
+        check_output(path, "--confusion")
     folder = open_folder(arguments.folder)
     if arguments.knn or arguments.probe:
         if arguments.confusion:

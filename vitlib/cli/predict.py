@@ -11,6 +11,7 @@ from .csv_table import csv_table
 from .errors import UsageError
 from .image_arguments import add_images, image_paths
 from .model_argument import DEFAULT_MODEL, add_engine_options, add_model_options, open_predictor
+from .output_argument import check_output
 from .parsing import Command, Parser, number, whole
 
 
@@ -95,8 +96,7 @@ def embed(arguments: argparse.Namespace) -> int:
     output = Path(arguments.output)
     if output.suffix.lower() not in (".npz", ".csv"):
         raise UsageError(f"--output {output}: expected a file that ends in .npz or .csv")
-    if not output.absolute().parent.is_dir():
-        raise UsageError(f"--output {output}: there is no folder {output.parent}")
+    check_output(output, "--output")
     paths = image_paths(arguments.images)
     with open_predictor(arguments, "features") as predictor:
         names, rows, unreadable = [], [], 0
