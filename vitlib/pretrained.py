@@ -139,6 +139,8 @@ def create_model(
     if not row.num_classes and not config.num_classes:
         # the original ImageNet-21k files have a head that their publisher calls unusable
         options = replace(options, allow=(*options.allow, "head"))
+    if "preprocess" not in overrides:  # a name without a tag has none of its own
+        config = config.replace(preprocess=row.preprocess)
     model = _build_lazily(config, model_class)
     # Weights of a preset compute as the preset does, wherever they were fetched
     load_opened(model, opened, options, fixed={*NUMERICS, "preprocess", *overrides})
@@ -272,8 +274,8 @@ def _open_published(name: str) -> tuple[Any, Opened]:
         except (DownloadError, ImportError) as error:
             failures.append(error)
             continue
-        # Its record says what the published accuracy was measured with, and so do we
-        opened.config = SourceConfig(opened.config.kind, {}, row.preprocess, opened.config.labels)
+        # Architecture and preprocessing are the preset's
+        opened.config = SourceConfig(opened.config.kind, labels=opened.config.labels)
         place = f"{row.name}, licence {row.licence}, from {location}"
         top1 = f"; published top-1 {row.top1} % ({row.top1_source})" if row.top1 is not None else ""
         opened.notes = (place + top1, *(f"not available: {error}" for error in failures))

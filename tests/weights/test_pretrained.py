@@ -57,6 +57,16 @@ def test_a_tag_brings_its_classes(hub):
     assert model.config.num_classes == 21843 == len(model.labels)
 
 
+def test_a_name_without_a_tag_prepares_images_as_the_default_tag_s_weights_need_them(hub):
+    """DINO's, with ImageNet's mean (timm's record); the preset alone has 0.5."""
+    name = "vit_small_patch8_224"
+    hub[repository(name)] = vitlib.create_model(name, depth=1, num_classes=0)
+    model = vitlib.create_model(name, pretrained=True, depth=1, num_classes=0)
+    assert (model.preprocess.mean, model.preprocess.size) == ((0.485, 0.456, 0.406), 224)
+    own = vitlib.Preprocess(mean=(0.1, 0.2, 0.3), size=224)
+    assert vitlib.create_model(name, pretrained=True, depth=1, num_classes=0, preprocess=own).preprocess == own
+
+
 def test_other_classes_get_a_new_head_and_no_labels(hub):
     hub[repository("deit_tiny_patch16_224")] = vitlib.create_model("deit_tiny_patch16_224")
     model = vitlib.create_model("deit_tiny_patch16_224", pretrained=True, num_classes=7, img_size=96)
