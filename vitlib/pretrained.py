@@ -17,7 +17,7 @@ from .checkpoint.json_file import json_bytes, read_json
 from .hub import DownloadError, class_names, fetch, is_identifier
 from .models import VisionTransformer, ViTConfig, build_model, get_config
 from .models.config import merged_config
-from .models.presets import published
+from .models.presets import Published, published
 from .version import __version__
 from .weights.arrays import Arrays
 from .weights.config_files import own_config, understand_config
@@ -135,7 +135,8 @@ def create_model(
         model = _build_lazily(config, model_class)
         load_opened(model, opened, options, fixed=overrides)
         return model
-    row, opened = _open_published(name)
+    row, opened = open_published(name, part)
+    opened.config = SourceConfig(opened.config.kind, labels=opened.config.labels)  # the architecture is the preset's
     if not row.num_classes and not config.num_classes:
         # the original ImageNet-21k files have a head that their publisher calls unusable
         options = replace(options, allow=(*options.allow, "head"))
@@ -261,21 +262,19 @@ def _weights_in(directory: Path) -> Path:
         raise WeightsError(error.reason, path=directory, way_out=way_out) from None
 
 
-def _open_published(name: str) -> tuple[Any, Opened]:
+def open_published(name: str, part: str | None = None) -> tuple[Published, Opened]:
     """A preset's published weights from the first place that answers: the hub, the original's site, PaddleClas.
 
-    Raises ValueError for a preset without published weights, DownloadError when no place answers, and ImportError when
-    only the hub has them and its extra is missing.
+    part: as in `load_weights`. Raises ValueError for a preset without published weights, DownloadError when no place
+    answers, and ImportError when only the hub has them and its extra is missing.
     """
     row, failures = published(name), []
     for location in row.locations:
         try:
-            opened = open_source(location)
+            opened = open_source(location, part)
         except (DownloadError, ImportError) as error:
             failures.append(error)
             continue
-        # Architecture and preprocessing are the preset's
-        opened.config = SourceConfig(opened.config.kind, labels=opened.config.labels)
         place = f"{row.name}, licence {row.licence}, from {location}"
         top1 = f"; published top-1 {row.top1} % ({row.top1_source})" if row.top1 is not None else ""
         opened.notes = (place + top1, *(f"not available: {error}" for error in failures))

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import vitlib
+from vitlib.checkpoint import open_weights, write_safetensors
 from vitlib.hub import DownloadError, downloads
 from vitlib.models.presets import published
 
@@ -101,6 +102,22 @@ def test_the_second_source_is_asked_when_the_first_does_not_answer(hub, monkeypa
     assert model.load_report.dialect == "paddleclas"
     assert "not available" in str(model.load_report)
     assert model.preprocess == vitlib.get_config("deit_tiny_patch16_224").preprocess.replace(size=224)
+
+
+def test_a_part_of_published_weights_is_taken_and_one_that_they_do_not_have_is_refused(hub, monkeypatch, tmp_path):
+    name = "vit_tiny_patch16_224"
+    sent = vitlib.create_model(name, depth=1)
+    vitlib.save_weights(sent, tmp_path / "one.safetensors")
+    with open_weights(tmp_path / "one.safetensors") as file:
+        arrays = {f"teacher.{key}": file.read(key) for key in file}
+    (tmp_path / "served").mkdir()
+    students = {key.replace("teacher", "student"): array + 1 for key, array in arrays.items()}
+    write_safetensors(tmp_path / "served" / "model.safetensors", {**students, **arrays})
+    monkeypatch.setattr("vitlib.hub.huggingface.fetch_hub", lambda repo_id, revision=None: tmp_path / "served")
+    model = vitlib.create_model(name, pretrained=True, depth=1, part="teacher")
+    np.testing.assert_array_equal(model.head.weight.numpy(), sent.head.weight.numpy())
+    with pytest.raises(vitlib.WeightsError, match="nothing under part='model_ema'"):
+        vitlib.create_model(name, pretrained=True, depth=1, part="model_ema")
 
 
 def test_when_no_source_answers_all_are_named(hub):
