@@ -7,6 +7,7 @@ import pytest
 from commands import fail, run, succeed
 
 import vitlib
+from vitlib.hub import DownloadError
 
 
 def test_list_gives_the_names_of_all_presets_one_a_line():
@@ -98,6 +99,29 @@ def test_inspect_of_weights_that_would_be_refused_says_why_in_the_words_of_the_c
     assert "problem" in done.out
     assert "part=" not in done.out
     fail(1, "inspect", __file__, words=["is of no format that is read"])
+
+
+def test_inspect_of_a_preset_looks_at_the_first_place_that_answers(monkeypatch, tmp_path):
+    name, path = "deit_tiny_patch16_224", tmp_path / "DeiT.pdparams"
+    vitlib.save_weights(vitlib.create_model(name), path, format="paddleclas")
+    asked = []
+
+    def download(url):
+        asked.append(url)
+        if not url.endswith(".pdparams"):
+            raise DownloadError(f"{url}: no network")
+        return path
+
+    def fetch_hub(repo_id, revision=None):
+        raise ImportError("the hub needs an extra")
+
+    monkeypatch.setattr("vitlib.hub.downloads.download", download)
+    monkeypatch.setattr("vitlib.hub.huggingface.fetch_hub", fetch_hub)
+    found = succeed("inspect", name, "--json").json
+    assert (found["source"], found["dialect"], found["problem"]) == (str(path), "paddleclas", "")
+    assert len(asked) == 2
+    monkeypatch.setattr("vitlib.hub.downloads.download", lambda url: fetch_hub(url))
+    fail(1, "inspect", name, words=["no source of these weights answered"])
 
 
 def test_info_and_inspect_know_an_export(model, tmp_path):

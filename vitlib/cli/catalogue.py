@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from .errors import UsageError
-from .model_argument import check_preset, image_size, locate
+from .model_argument import image_size, locate
 from .parsing import Command, Parser, add_json, whole
 
 
@@ -237,14 +237,19 @@ def inspect_options(parser: Parser) -> None:
 
 
 def inspect_file(arguments: argparse.Namespace) -> int:
-    from ..models.presets import published
-    from ..pretrained import inspect
+    from ..pretrained import open_published, open_source
+    from ..weights.inspection import inspect_opened
+    from ..weights.load import LoadOptions
 
     located = locate(arguments.file)
     if located.kind == "export":
         raise UsageError(f"{arguments.file} is an export, not weights; see vitlib info {arguments.file}")
-    source = published(check_preset(located.source)).locations[0] if located.kind == "preset" else located.source
-    found = inspect(source, dialect=arguments.dialect, part=arguments.part)
+    options = LoadOptions(arguments.dialect)
+    if located.kind == "preset":
+        _, opened = open_published(located.source, arguments.part)
+    else:
+        opened = open_source(located.source, arguments.part)
+    found = inspect_opened(opened, options)
     print(json.dumps(asdict(found), indent=1, default=str) if arguments.json else arguments.spoken(str(found)))
     return int(bool(found.problem))
 
