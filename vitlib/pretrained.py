@@ -151,8 +151,8 @@ def create_model(
 
 
 def inspect(source: Any, *, dialect: str = "auto", part: str | None = None) -> Inspection:
-    """Look at a source of weights: its format, wrapper, parts, dialect and architecture, and the tensors that would be
-    left out. Nothing is allocated and no tensor is read.
+    """Look at a source of weights: what it is, which model it would load as, what would be left out, and why
+    `from_pretrained` would refuse it. No model is allocated; the values are read, where they are not very many.
 
     source, dialect, part: as in `load_weights`. Raises WeightsError for a file that holds no weights,
     FileNotFoundError, and DownloadError.

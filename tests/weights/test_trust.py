@@ -677,6 +677,51 @@ def test_inspecting_names_what_would_be_left_out_and_what_loading_would_refuse(t
     assert "missing in the file: norm.bias" in vitlib.inspect(weights).problem
 
 
+def broken(kind, tmp_path):
+    """A directory with a model of which one tensor is not finite, or is of integers."""
+    vitlib.VisionTransformer(**SHAPE).save_pretrained(tmp_path)
+    with vitlib.checkpoint.open_weights(tmp_path / "model.safetensors") as file:
+        arrays = {name: np.array(file.read(name)) for name in file}
+    if kind == "int8":
+        arrays["blocks.1.mlp.fc1.weight"] = arrays["blocks.1.mlp.fc1.weight"].astype("int8")
+    else:
+        arrays["blocks.1.mlp.fc1.weight"][3, 4] = float(kind)
+    write_safetensors(tmp_path / "model.safetensors", arrays)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("nan", "not finite (NaN or infinity): blocks.{1}.mlp.fc1.weight"),
+        ("-inf", "not finite (NaN or infinity): blocks.{1}.mlp.fc1.weight"),
+        ("int8", "integers (int8) in place of floating-point values: blocks.{1}.mlp.fc1.weight"),
+    ],
+)
+def test_inspecting_finds_the_values_that_loading_refuses(kind, sentence, tmp_path):
+    source = broken(kind, tmp_path)
+    assert vitlib.inspect(source).problem == sentence
+    with pytest.raises(vitlib.WeightsError) as caught:
+        vitlib.from_pretrained(source)
+    assert sentence in str(caught.value)
+
+
+def test_inspecting_very_many_values_leaves_them_unread_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("vitlib.weights.inspection.MOST_VALUES", 100)
+    found = vitlib.inspect(broken("nan", tmp_path))
+    assert found.problem == ""
+    assert f"{found.parameters:,} values" in found.unchecked
+    assert "unchecked" in str(found)
+    assert "integers (int8)" in vitlib.inspect(broken("int8", tmp_path)).problem  # the header tells
+
+
+@pytest.mark.parametrize("name", ["huggingface_vit", "google.npz"])
+def test_inspecting_names_the_assumptions_of_loading(name):
+    found = vitlib.inspect(CHECKPOINTS / name)
+    assert found.problem == found.unchecked == ""
+    assert found.assumed == vitlib.from_pretrained(CHECKPOINTS / name).load_report.assumed
+
+
 def test_a_projection_head_of_several_layers_is_left_out_when_the_head_may_differ():
     """MoCo v3's, in the place of the classifier."""
     layers = {"head.0.weight": np.ones((8, 24), "float32"), "head.1.running_mean": np.ones(8, "float32")}

@@ -130,7 +130,9 @@ def _info_of_model(arguments: argparse.Namespace, kind: str, source: str) -> dic
     from ..analysis import count, summary
     from ..models import ViTConfig, build_model, get_config, list_models
     from ..models.presets import split_name
-    from ..pretrained import inspect, open_source
+    from ..pretrained import open_source
+    from ..weights.inspection import inspect_opened
+    from ..weights.load import LoadOptions
 
     img_size = image_size(arguments.size)
     found: dict[str, Any] = {"model": source}
@@ -138,7 +140,8 @@ def _info_of_model(arguments: argparse.Namespace, kind: str, source: str) -> dic
         config, (stem, tag) = get_config(source), split_name(source)
         found["model"] = f"{stem}.{tag}" if tag else stem
     else:
-        looked = inspect(source)
+        opened = open_source(source)
+        looked = inspect_opened(opened, LoadOptions(), values=False)
         if looked.problem:
             raise ValueError(f"{source}: {looked.problem}; vitlib inspect {source} shows more")
         config = ViTConfig.from_dict(looked.options)
@@ -162,7 +165,7 @@ def _info_of_model(arguments: argparse.Namespace, kind: str, source: str) -> dic
         tags = [found["model"]] if tag else list_models(f"{stem}.*", tags=True)
         found["weights"] = [_weights(name) for name in tags if "." in name]
     else:
-        labels = open_source(source).config.labels
+        labels = opened.config.labels
         found["labels"] = None if labels is None else list(labels)
         found["assumed"] = list(looked.assumed)
     if arguments.layers:
@@ -222,9 +225,9 @@ def _sentence(row: dict[str, Any]) -> str:
 
 def inspect_options(parser: Parser) -> None:
     parser.describe(
-        "Show what a file of weights is and which model it would load as. No tensor is\n"
-        "read, and nothing in the file runs. The exit code is 1 for one that would be\n"
-        "refused.",
+        "Show what a file of weights is and which model it would load as. Up to 500\n"
+        "million values are read, to find those that are not finite; nothing in the file\n"
+        "runs. The exit code is 1 for one that would be refused.",
         "vitlib inspect model.pth",
         "vitlib inspect checkpoint.pth --part model_ema",
         "vitlib inspect hf:org/repo --json",

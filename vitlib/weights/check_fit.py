@@ -19,11 +19,7 @@ def check_fit(
     model: VisionTransformer, match: Match, file: Any, allow: Collection[str], conflicts: list[str]
 ) -> dict[str, np.ndarray]:
     """Raise one WeightsError with every problem, before anything is assigned; else the arrays that were changed."""
-    problems, ways = misfits(match, allow)
-    problems = [*(f"of another architecture: {conflict}" for conflict in conflicts), *problems]
-    refused = [name for name in match.needed if name not in allow]
-    problems += [f"not permitted: {match.needed[name]}" for name in refused]
-    problems += _unusable_values(model, match, file)
+    problems, ways = find_problems(model, match, file, allow, conflicts)
     changed: dict[str, np.ndarray] = {}
     if not problems:
         changed = {name: match.value(name, file) for name in match.changes}
@@ -34,6 +30,31 @@ def check_fit(
         match.reset += match.missing
         match.left_out += match.unexpected
         return changed
+    text = "\n  ".join(problems)
+    reason = f"does not fit this {type(model).__name__}, which is left as it was:\n  {text}"
+    raise WeightsError(reason, way_out="Ways out: " + "; ".join(ways) if ways else "")
+
+
+def find_problems(
+    model: VisionTransformer,
+    match: Match,
+    file: Any,
+    allow: Collection[str],
+    conflicts: list[str],
+    *,
+    values: bool = True,
+) -> tuple[list[str], list[str]]:
+    """Why these weights would be refused, in sentences, and the ways out. Values are read if `values` is true."""
+    problems, ways = _misfits(match, allow)
+    problems = [*(f"of another architecture: {conflict}" for conflict in conflicts), *problems]
+    refused = [name for name in match.needed if name not in allow]
+    problems += [f"not permitted: {match.needed[name]}" for name in refused]
+    whole = _integers(match, file)
+    if whole:
+        kind = file.spec(match.entries[whole[0]].tensors[0].name)[1]
+        problems.append(f"integers ({kind}) in place of floating-point values: {', '.join(fold_blocks(whole))}")
+    if values:
+        problems += _not_finite(model, match, file, [name for name in match.entries if name not in whole])
     for there, here, value in (("norm.weight", "fc_norm.weight", False), ("fc_norm.weight", "norm.weight", True)):
         if there in match.unexpected and here in match.missing:
             ways = [f"a model with fc_norm={value} has its last norm where the file has it"]
@@ -42,12 +63,10 @@ def check_fit(
         ways.append("num_classes=N for create_model or from_pretrained gives a new head, num_classes=0 none")
     if match.missing or match.misshapen or conflicts:
         ways.append("for another architecture, from_pretrained(source) builds the model that the file describes")
-    text = "\n  ".join(problems)
-    reason = f"does not fit this {type(model).__name__}, which is left as it was:\n  {text}"
-    raise WeightsError(reason, way_out="Ways out: " + "; ".join(ways) if ways else "")
+    return problems, ways
 
 
-def misfits(match: Match, allow: Collection[str]) -> tuple[list[str], list[str]]:
+def _misfits(match: Match, allow: Collection[str]) -> tuple[list[str], list[str]]:
     """Names that are on one side alone and shapes that differ, in sentences, and the ways out."""
     problems, ways = [], []
     for title, names, allowance in (
@@ -65,28 +84,26 @@ def misfits(match: Match, allow: Collection[str]) -> tuple[list[str], list[str]]
     return problems, ways
 
 
-def _unusable_values(model: VisionTransformer, match: Match, file: Any) -> list[str]:
-    """Integers where numbers with a fraction belong, and values that are not finite in the model's type."""
-    kinds = {part.name: file.spec(part.name)[1] for entry in match.entries.values() for part in entry.tensors}
-    whole = [
+def _integers(match: Match, file: Any) -> list[str]:
+    """Parameters with integers in the file, where numbers with a fraction belong."""
+    return [
         name
         for name, entry in match.entries.items()
-        if any(kinds[part.name].startswith(("int", "uint", "bool")) for part in entry.tensors)
+        if any(file.spec(part.name)[1].startswith(("int", "uint", "bool")) for part in entry.tensors)
     ]
-    problems = []
-    if whole:
-        kind = kinds[match.entries[whole[0]].tensors[0].name]
-        problems.append(f"integers ({kind}) in place of floating-point values: {', '.join(fold_blocks(whole))}")
+
+
+def _not_finite(model: VisionTransformer, match: Match, file: Any, names: list[str]) -> list[str]:
+    """A sentence with the parameters, of these names, whose values are not finite in the model's type."""
     parameters = dict(model.named_parameters())
-    rest = [name for name in match.entries if name not in whole]
-    types = {name: str(parameters[name].dtype).removeprefix("paddle.") for name in rest}
-    checked = parallel(lambda name: _finite(match, name, file, types[name]), rest)
+    types = {name: str(parameters[name].dtype).removeprefix("paddle.") for name in names}
+    checked = parallel(lambda name: _finite(match, name, file, types[name]), names)
     broken = [name for name, finite in checked if not finite]
-    if broken:
-        limit = _LARGEST.get(types[broken[0]])
-        kind = f"not finite in {types[broken[0]]}" if limit else "not finite (NaN or infinity)"
-        problems.append(f"{kind}: {', '.join(fold_blocks(broken))}")
-    return problems
+    if not broken:
+        return []
+    limit = _LARGEST.get(types[broken[0]])
+    kind = f"not finite in {types[broken[0]]}" if limit else "not finite (NaN or infinity)"
+    return [f"{kind}: {', '.join(fold_blocks(broken))}"]
 
 
 def _finite(match: Match, name: str, file: Any, dtype: str) -> bool:

@@ -1,4 +1,4 @@
-"""Look at a checkpoint and at the model that it would become, without reading a tensor or allocating the model."""
+"""Look at a checkpoint and at the model that it would become, without allocating the model."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import paddle
 from ..checkpoint.errors import WeightsError
 from ..models import build_model
 from .canonical import canonical
-from .check_fit import misfits
-from .load import LoadOptions, Opened, settle_architecture, source_config
-from .match import fold_blocks, match_weights
+from .check_fit import find_problems
+from .load import LoadOptions, Opened, plan_load, source_config
+from .match import fold_blocks
+
+MOST_VALUES = 500_000_000  # that are read: a second or two
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Inspection:
     left_out: tensors that the model has no use for: of other parts of a larger model, and unexpected ones.
     assumed: what neither names, shapes nor a config tell.
     problem: why it would be refused, "" when it would load.
+    unchecked: what was not looked at and may still be refused, "" when everything was.
     """
 
     source: str
@@ -41,6 +44,7 @@ class Inspection:
     left_out: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
     problem: str = ""
+    unchecked: str = ""
 
     def __str__(self) -> str:
         rows = [
@@ -53,21 +57,25 @@ class Inspection:
             ("left out", ", ".join(fold_blocks(list(self.left_out)))),
             *(("assumed", sentence) for sentence in self.assumed),
             ("problem", self.problem),
+            ("unchecked", self.unchecked),
         ]
         return "\n".join(f"{key:<9} {value}" for key, value in rows if value)
 
 
-def inspect_opened(opened: Opened, options: LoadOptions) -> Inspection:
-    """Look at opened weights. Raises nothing for weights that would be refused: `problem` says why."""
+def inspect_opened(opened: Opened, options: LoadOptions, *, values: bool = True) -> Inspection:
+    """Look at opened weights, as loading would. Raises nothing for weights that would be refused: `problem` says why.
+
+    values: read them, where they are not more than `MOST_VALUES`, to find those that are not finite.
+    """
     file = opened.file
-    shapes = [file.spec(name)[0] for name in file]
+    parameters = sum(math.prod(file.spec(name)[0]) for name in file)
     found: dict[str, Any] = {
         "source": file.path,
         "format": file.format,
         "wrapper": file.wrapper,
         "others": file.others,
-        "tensors": len(shapes),
-        "parameters": sum(math.prod(shape) for shape in shapes),
+        "tensors": len(file),
+        "parameters": parameters,
         "assumed": opened.assumed,
     }
     try:
@@ -79,11 +87,12 @@ def inspect_opened(opened: Opened, options: LoadOptions) -> Inspection:
         found |= {"options": config.changes(), "assumed": (*opened.assumed, *opened.config.assumed)}
         with paddle.LazyGuard():
             model = build_model(config)
-        settle_architecture(opened, options, model)
-        match = match_weights(model, weights, lambda match, entries: None)
-        problems, ways = misfits(match, options.allow)
-        found["left_out"] = (*match.left_out, *match.unexpected)
-        found["problem"] = ". ".join((*problems, *match.needed.values(), *ways))
+        plan = plan_load(model, opened, options)
+        found |= {"assumed": plan.assumed, "left_out": (*plan.match.left_out, *plan.match.unexpected)}
+        if not (values := values and parameters <= MOST_VALUES):
+            found["unchecked"] = f"{parameters:,} values, which loading refuses unless all are finite"
+        problems, ways = find_problems(model, plan.match, file, options.allow, plan.conflicts, values=values)
+        found["problem"] = ". ".join((*problems, *ways))
     except WeightsError as error:
         found["problem"] = f"{error.reason}. {error.way_out}".strip()
     return Inspection(**found)

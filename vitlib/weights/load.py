@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..checkpoint.errors import WeightsError, printable
+from ..images import Preprocess
 from ..models import VisionTransformer, ViTConfig
-from .canonical import canonical
+from .canonical import Canonical, canonical
 from .check_fit import check_fit
 from .dialects import NAMES, SourceConfig
 from .fill import fill
@@ -116,6 +117,72 @@ def source_config(
     return config.replace(**overrides), opened
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How weights fill a model, before anything is read or changed.
+
+    opened: with its architecture settled. conflicts: what no shape shows, where the source and the model differ.
+    numerics: options of `ViTConfig` that the model takes over, and its preprocessing with the place that it is from.
+    assumed: as in `LoadReport`.
+    """
+
+    opened: Opened
+    weights: Canonical
+    match: Match
+    conflicts: list[str]
+    numerics: dict[str, Any]
+    preprocess: Preprocess | None
+    preprocess_from: str
+    assumed: tuple[str, ...]
+
+
+def plan_load(model: VisionTransformer, opened: Opened, options: LoadOptions, fixed: Collection[str] = ()) -> Plan:
+    """Match opened weights with a model; the arguments are those of `load_opened`.
+
+    Raises WeightsError for weights that cannot be matched with any model, and for a config that cannot work.
+    """
+    opened = settle_architecture(opened, options, model)
+    config, file = opened.config, opened.file
+    weights = canonical(file, options.dialect)
+    numerics = {
+        name: value
+        for name, value in {**weights.dialect.numerics, **config.options}.items()
+        if name in NUMERICS and name not in fixed
+    }
+
+    def positions(match: Match, entries: dict[str, Any]) -> None:
+        fit_positions(
+            match,
+            entries,
+            model,
+            weights,
+            file,
+            method=numerics.get("position_resize", model.config.position_resize),
+            metadata=file.metadata,
+            source_grid=options.source_grid,
+            told=opened.told or config_grid(config.options),
+            resampling="position" in options.allow,
+        )
+
+    match = match_weights(model, weights, positions)
+    conflicts = contradictions(model, weights, config, file.metadata, fixed)
+    preprocess, preprocess_from, preprocess_assumed = source_preprocess(model, weights, config, fixed)
+    try:
+        loaded = model.config.replace(**numerics, **({} if preprocess is None else {"preprocess": preprocess}))
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"has a config that cannot work ({error})") from None
+    assumed = [*opened.assumed, *config.assumed, *match.assumed]
+    if config.labels is None and model.labels is not None and "head.weight" in match.entries:
+        assumed.append("the names of the classes, which are still those that the model had")
+    assumed += [*unnamed_numerics(loaded, weights, config), *preprocess_assumed]
+    if assumed and options.assume == "refuse":
+        raise WeightsError(
+            "leaves open, and assume='refuse' allows no assumption: " + "; ".join(assumed),
+            way_out="Give the config files beside the weights, or check these and load with assume='report'",
+        )
+    return Plan(opened, weights, match, conflicts, numerics, preprocess, preprocess_from, tuple(assumed))
+
+
 def load_opened(
     model: VisionTransformer, opened: Opened, options: LoadOptions, fixed: Collection[str] = ()
 ) -> LoadReport:
@@ -123,77 +190,41 @@ def load_opened(
 
     Raises one WeightsError with every problem; the model is then as it was.
     """
+    file = opened.file
     try:
-        opened = settle_architecture(opened, options, model)
-        config, file = opened.config, opened.file
-        weights = canonical(file, options.dialect)
-        numerics = {
-            name: value
-            for name, value in {**weights.dialect.numerics, **config.options}.items()
-            if name in NUMERICS and name not in fixed
-        }
-
-        def positions(match: Match, entries: dict[str, Any]) -> None:
-            fit_positions(
-                match,
-                entries,
-                model,
-                weights,
-                file,
-                method=numerics.get("position_resize", model.config.position_resize),
-                metadata=file.metadata,
-                source_grid=options.source_grid,
-                told=opened.told or config_grid(config.options),
-                resampling="position" in options.allow,
-            )
-
-        match = match_weights(model, weights, positions)
-        conflicts = contradictions(model, weights, config, file.metadata, fixed)
-        preprocess, preprocess_from, preprocess_assumed = source_preprocess(model, weights, config, fixed)
-        try:
-            model.config.replace(**numerics, **({} if preprocess is None else {"preprocess": preprocess}))
-        except (TypeError, ValueError) as error:
-            raise WeightsError(f"has a config that cannot work ({error})") from None
-        assumed = [*opened.assumed, *config.assumed, *match.assumed]
-        if config.labels is None and model.labels is not None and "head.weight" in match.entries:
-            assumed.append("the names of the classes, which are still those that the model had")
-        later = [*unnamed_numerics(model, weights, config), *preprocess_assumed]
-        if options.assume == "refuse" and (found := [*assumed, *later]):
-            raise WeightsError(
-                "leaves open, and assume='refuse' allows no assumption: " + "; ".join(found),
-                way_out="Give the config files beside the weights, or check these and load with assume='report'",
-            )
-        changed = check_fit(model, match, file, options.allow, conflicts)
+        plan = plan_load(model, opened, options, fixed)
+        changed = check_fit(model, plan.match, file, options.allow, plan.conflicts)
     except WeightsError as error:
-        raise error.at(opened.file.path) from None
+        raise error.at(file.path) from None
 
+    match, labels = plan.match, plan.opened.config.labels
     parameters = dict(model.named_parameters())
     kept = {name for name in match.missing if parameters[name]._is_initialized()}
     model.reinitialise(name for name in match.reset if name not in kept)
     loaded = {name: parameters[name] for name in match.entries}
     fill(loaded, lambda name: changed[name] if name in changed else match.entries[name].read(file))
-    notes = take_numerics(model, numerics)
-    if preprocess is not None:
-        model.config = model.config.replace(preprocess=preprocess)
-        notes.append(f"preprocessing from {preprocess_from}: {model.preprocess}")
+    notes = take_numerics(model, plan.numerics)
+    if plan.preprocess is not None:
+        model.config = model.config.replace(preprocess=plan.preprocess)
+        notes.append(f"preprocessing from {plan.preprocess_from}: {model.preprocess}")
     if kept:
         names = ", ".join(fold_blocks([name for name in match.missing if name in kept]))
         notes.append(f"kept as they were, since the file does not have them: {names}")
-    if config.labels is not None or "head.weight" in match.reset:
-        fits = config.labels is not None and len(config.labels) == model.config.num_classes
-        model.labels = config.labels if fits else None
+    if labels is not None or "head.weight" in match.reset:
+        fits = labels is not None and len(labels) == model.config.num_classes
+        model.labels = labels if fits else None
     model.check_filled()
     model.load_report = LoadReport(
         source=file.path,
         format=file.format,
-        dialect=weights.dialect.name,
-        wrapper=" > ".join(part for part in (file.wrapper, weights.prefix) if part),
-        assumed=(*assumed, *unnamed_numerics(model, weights, config), *preprocess_assumed),
+        dialect=plan.weights.dialect.name,
+        wrapper=" > ".join(part for part in (file.wrapper, plan.weights.prefix) if part),
+        assumed=plan.assumed,
         loaded=tuple(match.entries),
         resized=match.resized,
         reset=tuple(name for name in match.reset if name not in kept),
         left_out=tuple(match.left_out),
-        notes=(*opened.notes, *notes),
+        notes=(*plan.opened.notes, *notes),
     )
     return model.load_report
 

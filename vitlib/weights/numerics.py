@@ -10,7 +10,7 @@ from ..checkpoint.errors import printable
 from ..images import Preprocess
 from ..layers import MLP
 from ..layers.mlp import ACTIVATIONS
-from ..models import VisionTransformer
+from ..models import VisionTransformer, ViTConfig
 from .canonical import Canonical
 from .dialects import SourceConfig
 
@@ -82,11 +82,10 @@ def source_preprocess(
     return record, "its config files" if config.preprocess else _whose(weights), assumed
 
 
-def unnamed_numerics(model: VisionTransformer, weights: Canonical, config: SourceConfig) -> list[str]:
-    """How a file without a config is taken to compute: names and shapes do not tell."""
+def unnamed_numerics(now: ViTConfig, weights: Canonical, config: SourceConfig) -> list[str]:
+    """How a file without a config is taken to compute, as names and shapes do not tell. `now`: the loaded model's."""
     if config.kind:
         return []
-    now = model.config
     values = f"norm_eps={now.norm_eps}, activation={now.activation!r}, position_resize={now.position_resize!r}"
     if now.stem_blocks is not None:
         values += f", stem_norms={now.stem_norms!r}"
