@@ -6,6 +6,7 @@ import io
 import re
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,6 +124,16 @@ def test_a_zip_bomb_is_refused_and_the_way_out_named(write: Callable[..., Path])
     header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({size // 4},), }}\n"
     path = write(archive(("w.npy", npy(header, bytes(size))), method=zipfile.ZIP_DEFLATED))
     assert "without compression" in refusal(path)
+
+
+def test_the_checksum_of_a_stored_member_is_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez(tmp_path / "w.npz", w=np.arange(6.0))
+    sizes, crc32 = [], zlib.crc32
+    with open_weights(tmp_path / "w.npz") as file:
+        monkeypatch.setattr(zlib, "crc32", lambda data: sizes.append(len(data)) or crc32(data))
+        for _ in range(3):
+            np.testing.assert_array_equal(file.read("w"), np.arange(6.0))
+    assert len(sizes) == 1
 
 
 @pytest.mark.parametrize("kind", ["npz", "deflated npz"])

@@ -3,6 +3,7 @@
 The files and the expected numbers are written by make_checkpoints.py with the original libraries.
 """
 
+import collections
 import pathlib
 
 import numpy as np
@@ -10,6 +11,7 @@ import paddle
 import pytest
 
 import vitlib
+from vitlib.checkpoint import zip_index
 from vitlib.weights.layouts import is_linear
 
 HERE = pathlib.Path(__file__).parent / "checkpoints"
@@ -104,6 +106,26 @@ def test_bfloat16_files_widen_to_the_model_s_type():
     found = dict(model.named_parameters())["blocks.0.mlp.fc1.weight"]
     assert found.dtype == paddle.float32
     assert 0 < np.abs(found.numpy() - exact).max() / np.abs(exact).max() < 2**-8
+
+
+def test_a_compressed_stack_of_blocks_is_unpacked_once_to_be_checked_and_once_to_be_loaded(tmp_path, monkeypatch):
+    stored = np.load(HERE / "big_vision_average.npz")
+    stacked = {key: np.repeat(stored[key], 3, axis=0) if "encoderblock" in key else stored[key] for key in stored}
+    np.savez_compressed(tmp_path / "six_blocks.npz", **stacked)
+    unpacked, inflate = collections.Counter(), zip_index.Member._inflate
+
+    def counted(member, *arguments):
+        unpacked[member.name] += 1
+        return inflate(member, *arguments)
+
+    monkeypatch.setattr(zip_index.Member, "_inflate", counted)
+    model = vitlib.from_pretrained(tmp_path / "six_blocks.npz")
+    assert set(unpacked) == {f"{key}.npy" for key in stored}
+    assert set(unpacked.values()) == {2}
+    kernels = stacked["params/Transformer/encoderblock/MlpBlock_0/Dense_0/kernel"]
+    assert model.config.depth == 6
+    for block, kernel in zip(model.blocks, kernels, strict=True):
+        np.testing.assert_array_equal(block.mlp.fc1.weight.numpy(), kernel)
 
 
 def test_torchvision_s_older_names_are_the_same_weights():

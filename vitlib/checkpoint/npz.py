@@ -67,8 +67,10 @@ def _read_member(file: FileBytes, member: Member) -> Tensor | None:
     if dtype == "bfloat16" and member.deflated and 3 * member.size > 2 * file.size + SLACK:
         return unreadable(shape, dtype, "is packed too tightly to be unpacked and widened in bounded memory")
 
+    read = member.reader(file)
+
     def load() -> np.ndarray:
-        return dense_array(member.read(file)[data_at:], dtype, shape, fortran=fortran, big_endian=big_endian)
+        return dense_array(read()[data_at:], dtype, shape, fortran=fortran, big_endian=big_endian)
 
     return Tensor(shape, dtype, load)
 

@@ -5,7 +5,6 @@ Source: torch/serialization.py (`_save`, `_load`), caffe2/serialize/inline_conta
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from .errors import WeightsError, quoted
@@ -43,7 +42,7 @@ def read_torch_zip(file: FileBytes, members: dict[str, Member], root: str) -> Co
                 "is an archive of PyTorch that another program has compressed",
                 way_out="Unpack it and pack it again without compression (zip -0 -r)",
             )
-        storage.bind(file, key, member.size, _checked_once(file, member), big_endian=word == b"big")
+        storage.bind(file, key, member.size, member.reader(file), big_endian=word == b"big")
     if scripted:
         tree = _state_of_module(tree)
     return Contents("torch", tree, file.size, tensor_of=tensor_of)
@@ -75,15 +74,3 @@ def _state_of_module(module: Any) -> dict[str, Any]:
             else:
                 found[name] = value
     return found
-
-
-def _checked_once(file: FileBytes, member: Member) -> Callable[[], memoryview]:
-    """Reads a member; its checksum is computed once for all tensors that share the storage."""
-    checked: list[memoryview] = []
-
-    def read() -> memoryview:
-        if not checked:
-            checked.append(member.read(file))
-        return checked[0]
-
-    return read

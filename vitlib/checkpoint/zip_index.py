@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from .errors import WeightsError, quoted
@@ -51,6 +52,20 @@ class Member:
         if self.crc and zlib.crc32(data) != self.crc:
             raise WeightsError(f"is damaged: the checksum of its member {quoted(self.name)} does not match")
         return data
+
+    def reader(self, file: FileBytes) -> Callable[[], memoryview]:
+        """`read`, for several calls: the checksum of a stored member is computed at the first one alone."""
+        checked: list[memoryview] = []
+
+        def read() -> memoryview:
+            if checked:
+                return checked[0]
+            data = self.read(file)
+            if not self.deflated:  # a window on the file, which costs no memory
+                checked.append(data)
+            return data
+
+        return read
 
     def head(self, file: FileBytes, count: int) -> bytes:
         """Its first `count` bytes at most, without touching the rest and without a checksum."""

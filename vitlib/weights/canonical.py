@@ -21,14 +21,19 @@ _LORA = re.compile(r"(^|\.)lora_[AB](\.|$)")
 _CHUNK = re.compile(r"^(blocks\.)\d{1,4}\.(\d{1,4}\.)")
 
 
-class Tensors(Protocol):
+class Readable(Protocol):
+    """Arrays by name, on demand."""
+
+    def read(self, name: str) -> np.ndarray: ...
+
+
+class Tensors(Readable, Protocol):
     """An open file, or arrays in memory: names with shapes, and arrays on demand."""
 
     format: str
 
     def __iter__(self) -> Iterator[str]: ...
     def spec(self, name: str) -> tuple[tuple[int, ...], str]: ...
-    def read(self, name: str) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Part:
     block: int | None = None
     rows: tuple[int, int] | None = None
 
-    def read(self, file: Tensors) -> np.ndarray:
+    def read(self, file: Readable) -> np.ndarray:
         if self.name == ZEROS:
             return np.zeros(self.shape, np.float32)
         array = file.read(self.name)
@@ -71,7 +76,7 @@ class Entry:
         """The parts that are in the file."""
         return tuple(part for part in self.parts if part.name != ZEROS)
 
-    def read(self, file: Tensors) -> np.ndarray:
+    def read(self, file: Readable) -> np.ndarray:
         """The array in vitlib's layout; a view on the file where that is possible."""
         return to_vitlib(self.name, self.layout, [part.read(file) for part in self.parts])
 

@@ -9,8 +9,10 @@ import numpy as np
 
 from ..checkpoint.errors import WeightsError
 from ..models import VisionTransformer
+from .canonical import Entry
 from .fill import parallel
 from .match import ALLOWANCES, Match, fold_blocks
+from .read_once import ReadOnce
 
 _LARGEST = {"float16": 65504.0, "bfloat16": 3.3895314e38}
 
@@ -97,8 +99,9 @@ def _not_finite(model: VisionTransformer, match: Match, file: Any, names: list[s
     """A sentence with the parameters, of these names, whose values are not finite in the model's type."""
     parameters = dict(model.named_parameters())
     types = {name: str(parameters[name].dtype).removeprefix("paddle.") for name in names}
-    checked = parallel(lambda name: _finite(match, name, file, types[name]), names)
-    broken = [name for name, finite in checked if not finite]
+    source = ReadOnce(file, {name: match.entries[name] for name in names})
+    checked = dict(parallel(lambda name: _finite(match.entries[name], source, types[name]), source.names))
+    broken = [name for name in names if not checked[name]]
     if not broken:
         return []
     limit = _LARGEST.get(types[broken[0]])
@@ -106,13 +109,13 @@ def _not_finite(model: VisionTransformer, match: Match, file: Any, names: list[s
     return [f"{kind}: {', '.join(fold_blocks(broken))}"]
 
 
-def _finite(match: Match, name: str, file: Any, dtype: str) -> bool:
-    """Whether all values are finite in the parameter's type: their sum tells, and only when it overflowed need each be
-    looked at."""
+def _finite(entry: Entry, source: ReadOnce, dtype: str) -> bool:
+    """Whether all values of a parameter are finite in its type: their sum tells, and only when it overflowed need each
+    be looked at."""
     largest = _LARGEST.get(dtype)
     with np.errstate(all="ignore"):
-        for part in match.entries[name].tensors:
-            array = part.read(file)
+        for part in entry.tensors:
+            array = part.read(source)
             if largest is not None:
                 if not (np.abs(array) <= largest).all():
                     return False

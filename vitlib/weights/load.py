@@ -18,6 +18,7 @@ from .match import ALLOWANCES, Match, fold_blocks, match_weights
 from .match_positions import fit_positions
 from .numerics import NUMERICS, contradictions, source_preprocess, take_numerics, unnamed_numerics
 from .position_grid import Grid, check_grid, config_grid
+from .read_once import ReadOnce
 from .report import LoadReport
 
 _PLAIN_CLASSES = ("", "VisionTransformer", "DeiT")
@@ -201,8 +202,9 @@ def load_opened(
     parameters = dict(model.named_parameters())
     kept = {name for name in match.missing if parameters[name]._is_initialized()}
     model.reinitialise(name for name in match.reset if name not in kept)
-    loaded = {name: parameters[name] for name in match.entries}
-    fill(loaded, lambda name: changed[name] if name in changed else match.entries[name].read(file))
+    rest = ReadOnce(file, {name: entry for name, entry in match.entries.items() if name not in changed})
+    loaded = {name: parameters[name] for name in (*changed, *rest.names)}
+    fill(loaded, lambda name: changed[name] if name in changed else match.entries[name].read(rest))
     notes = take_numerics(model, plan.numerics)
     if plan.preprocess is not None:
         model.config = model.config.replace(preprocess=plan.preprocess)
