@@ -594,6 +594,14 @@ def refused_quickly(path, **options):
     return str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("blocks.0.attn.qkv.weight", "the weights of 16000 models"), ("mask_token", "of no Vision Transformer")],
+)
+def test_thousands_of_prefixes_are_told_apart_in_time_that_grows_with_their_number(name, said):
+    assert said in refused_quickly({f"p{i}.{name}": np.zeros(0, "float32") for i in range(16_000)})
+
+
 # Several models, and models inside others
 
 

@@ -173,18 +173,29 @@ def _names_without_chunks(file: Tensors) -> dict[str, str]:
     return names
 
 
+@dataclass(frozen=True)
+class _Under:
+    """The names that begin with a prefix, without it; they are not gathered, as there may be thousands of prefixes."""
+
+    prefix: str
+    names: set[str]
+
+    def __contains__(self, name: str) -> bool:
+        return self.prefix + name in self.names
+
+
 def _recognise_under_prefix(names: list[str], format: str, wanted: str) -> tuple[Dialect, str]:
     """The dialect of a file, and the prefix under which its names are; others may stand beside.
 
     Raises WeightsError when there is none, and when several prefixes could be meant.
     """
-    found = recognise(set(names), format, wanted)
+    stored = set(names)
+    found = recognise(stored, format, wanted)
     if found is not None:
         return found, ""
     under: dict[str, Dialect] = {}
     for prefix in sorted({name.removesuffix(end) for name in names for end in SIGNATURES if name.endswith(end)}):
-        inner = {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
-        if (dialect := recognise(inner, format, wanted)) is not None:
+        if (dialect := recognise(_Under(prefix, stored), format, wanted)) is not None:
             under[prefix] = dialect
     if len(under) == 1:
         prefix, found = next(iter(under.items()))

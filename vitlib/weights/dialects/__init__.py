@@ -6,7 +6,7 @@ preprocessing and config files.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Container
 
 from .big_vision import BIG_VISION
 from .clip import HUGGINGFACE_CLIP, OPEN_CLIP, OPEN_CLIP_TOWER, OPENAI, OPENAI_TOWER
@@ -118,7 +118,7 @@ def codebase_table() -> str:
     return "\n".join(["| from | models | files | names |", "|---|---|---|---|", *rows])
 
 
-def recognise(names: Collection[str], format: str, wanted: str = "auto") -> Dialect | None:
+def recognise(names: Container[str], format: str, wanted: str = "auto") -> Dialect | None:
     """The dialect of a file with these tensor names, or None; `wanted` narrows the choice to one dialect's name.
 
     format: of the file; timm's names in a .pdparams are PaddleClas's.
@@ -128,16 +128,7 @@ def recognise(names: Collection[str], format: str, wanted: str = "auto") -> Dial
             continue
         if wanted == "auto" and dialect.formats and format not in dialect.formats:
             continue
-        signatures = [dialect.signature, dialect.named_signature if wanted != "auto" else ()]
-        if any(_holds(names, dialect, signature) for signature in signatures if signature):
+        signatures = dialect.signatures if wanted == "auto" else (*dialect.signatures, *dialect.named_signatures)
+        if any(first in names and all(name in names for name in others) for first, *others in signatures):
             return dialect
     return None
-
-
-def _holds(names: Collection[str], dialect: Dialect, signature: tuple[str, ...]) -> bool:
-    """Whether all names of a signature are there, with one of the dialect's prefixes, or stacked over the blocks."""
-    forms = [signature]
-    if dialect.stacked:
-        stacked, single = dialect.stacked
-        forms.append(tuple(name.replace(single.replace("{i}", "0"), stacked) for name in signature))
-    return any(all(prefix + name in names for name in form) for prefix in ("", *dialect.prefixes) for form in forms)

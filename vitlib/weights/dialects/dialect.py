@@ -126,6 +126,23 @@ class Dialect:
         return name.removeprefix(next((prefix for prefix in self.prefixes if name.startswith(prefix)), ""))
 
     @cached_property
+    def signatures(self) -> list[tuple[str, ...]]:
+        """The signature with each prefix, and for blocks that are stacked."""
+        return self._signatures(self.signature)
+
+    @cached_property
+    def named_signatures(self) -> list[tuple[str, ...]]:
+        """The same of the named signature."""
+        return self._signatures(self.named_signature)
+
+    def _signatures(self, names: tuple[str, ...]) -> list[tuple[str, ...]]:
+        forms = [names] if names else []
+        if self.stacked and names:
+            stacked, single = self.stacked
+            forms.append(tuple(name.replace(single.replace("{i}", "0"), stacked) for name in names))
+        return [tuple(prefix + name for name in form) for prefix in ("", *self.prefixes) for form in forms]
+
+    @cached_property
     def zeros(self) -> list[Target]:
         """The pieces that are zero, with `{i}` for the block."""
         return self._targets.get(ZEROS, [])
