@@ -130,6 +130,21 @@ def test_what_was_fetched_is_found_again_without_being_fetched_or_without_a_netw
         fetch(f"{hub.kind}:org/repo")
 
 
+def test_repositories_whose_names_join_to_the_same_text_are_kept_apart(hub):
+    for repo in ("a--b/c", "a/b--c"):
+        hub.publish(repo, {"model.safetensors": repo.encode()})
+        assert content(fetch(f"{hub.kind}:{repo}")) == {"model.safetensors": repo.encode()}
+    hub.close()
+    for repo in ("a--b/c", "a/b--c"):
+        assert content(fetch(f"{hub.kind}:{repo}")) == {"model.safetensors": repo.encode()}
+
+
+def test_a_repository_lies_under_its_host_and_name(hub, tmp_path):
+    hub.publish("org/re-po", {"model.safetensors": b"safe"})
+    host = hub.url.removeprefix("http://").replace(":", "_")
+    assert fetch(f"{hub.kind}:org/re-po").parent == tmp_path / "vitlib" / host / "org--re-po"
+
+
 def test_a_commit_that_is_in_the_cache_is_not_asked_for(hub):
     hub.publish("org/repo", CONFIGS | SHARDS, revision=FIRST)
     first = fetch(f"{hub.kind}:org/repo@{FIRST}")

@@ -86,13 +86,14 @@ def token(variable: str) -> str:
 def fetch_snapshot(hub: Hub, repo_id: str, revision: str, cache_dir: str | os.PathLike[str] | None) -> Path:
     """The directory with the configs and weights of a repository, as they are now or, without a network, were last.
 
-    It lies at host/org--name/snapshot below the cache, where the snapshot's name is a hash of what it holds.
+    It lies at host/org--name/snapshot below the cache, where the snapshot's name is a hash of what it holds. Where org
+    or name have "--" themselves, "%2F" stands between them, so that no two repositories share a directory.
     """
     check_repo_id(repo_id)
     if not re.fullmatch(r"\w[\w./+-]{0,99}", revision):
         raise ValueError(f"revision={revision!r}: expected a branch, tag or commit")
     host = re.sub(r"[^A-Za-z0-9.-]", "_", urlsplit(hub.endpoint).netloc.rpartition("@")[2])
-    root = cache_root(cache_dir) / host / repo_id.replace("/", "--")
+    root = cache_root(cache_dir) / host / repo_id.replace("/", "%2F" if "--" in repo_id else "--")
     ref = root / f"{quote(revision, safe='')}.ref"
     if re.fullmatch(r"[0-9a-f]{40}", revision) and (known := _recorded(ref)):  # a commit never changes
         return known
