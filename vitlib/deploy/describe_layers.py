@@ -23,7 +23,8 @@ from ..layers import (
     RotaryBlock,
 )
 from ..layers.mlp import ACTIVATIONS
-from .graph import Graph, Value
+from .graph import Graph
+from .operations import Value
 from .overrides import DescriptionError, described_as, ways_out
 
 # Which tokens of a block are needed: the first so many, all, or the patches' mean as one token.

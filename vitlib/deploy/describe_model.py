@@ -20,7 +20,8 @@ from ..layers import AttentionPool, Linear, PatchEmbed, RotaryPositions, resampl
 from ..layers.patch_embed import grid_of, to_pair
 from ..models import DeiT, VisionTransformer
 from .describe_layers import Kept, array, describe_block, describe_layer, is_plain, linear_weights
-from .graph import Graph, Images, Value
+from .graph import Graph, Images
+from .operations import Value
 from .outputs import block_of, parse_outputs
 from .overrides import DescriptionError, described_as, ways_out
 from .positions import resampled_positions, rotary_turns

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from .extras import require
-from .graph import Graph, Node, Value
+from .graph import Graph
+from .operations import Node, Value
 
 OPSET = 20
 MAX_BYTES = 2_000_000_000  # of weights in one file: protobuf ends at 2 GiB

@@ -10,7 +10,8 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from .graph import Graph, Node, Value
+from .graph import Graph
+from .operations import Node, Value
 
 
 def save_paddle_program(graph: Graph, prefix: str | os.PathLike[str]) -> None:

@@ -11,7 +11,8 @@ import math
 import numpy as np
 
 from ..layers.position import RESIZE_METHODS, ResizeMethod
-from .graph import Graph, Value
+from .graph import Graph
+from .operations import Value
 
 
 def resampled_positions(
