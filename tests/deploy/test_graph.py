@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 import pytest
 from conftest import TINY, refused
-from families import close, eager
+from families import EVERY_ENGINE, close, eager, need
 from paddle import nn
 
 import vitlib
@@ -159,6 +159,16 @@ class LaterAttention(DescribedMeanAttention):
         return v
 
 
+class TokenSimilarity(vitlib.MultiHeadAttention):
+    """Every token reads all tokens by their products with it, without heads."""
+
+    def forward(self, x, mask=None):
+        return paddle.nn.functional.softmax(x @ x.transpose([0, 2, 1]), axis=-1) @ x
+
+    def to_graph(self, graph, x):
+        return graph.matmul(graph.softmax(graph.matmul(x, graph.transpose(x, (0, 2, 1)))), x)
+
+
 class ScaledLinear(nn.Linear):
     def forward(self, x):
         return super().forward(x) * 3
@@ -187,6 +197,14 @@ def test_a_layer_of_ones_own_is_described_by_its_to_graph(tiny, images):
     with vitlib.Predictor(model, "paddle", "float32", outputs=("logits", "tokens")) as predictor:
         close(predictor.run(x)["logits"], eager(model, x))
     with vitlib.Predictor(model, "paddle", "float32") as predictor:
+        close(predictor.run(x), eager(model, x))
+
+
+@EVERY_ENGINE
+def test_products_of_three_axes_are_the_same_in_every_engine(engine, tiny, images):
+    need(engine)
+    model, x = tiny(with_attention(TokenSimilarity)), images()
+    with vitlib.Predictor(model, engine, "float32", verify=False) as predictor:
         close(predictor.run(x), eager(model, x))
 
 

@@ -203,7 +203,7 @@ def _attention(
             q = graph.multiply(q, graph.weight(1 / math.sqrt(d), "scale"))
         weights = None
         if with_weights:
-            weights = graph.softmax(graph.matmul(q, k, transpose_b=True))
+            weights = graph.softmax(graph.matmul(q, graph.transpose(k, (0, 1, 3, 2))))
             y = graph.matmul(weights, v)
         else:
             y = graph.attention(q, k, v)

@@ -87,10 +87,7 @@ class _Writer:
             self.emit("MatMul", [x, weight], node.outputs)
 
     def _matmul(self, node: Node) -> None:
-        a, b = node.inputs
-        if node.attrs["transpose_b"]:
-            b = self.emit("Transpose", [b], perm=(0, 1, 3, 2))
-        self.emit("MatMul", [a, b], node.outputs)
+        self.emit("MatMul", node.inputs, node.outputs)
 
     def _add(self, node: Node) -> None:
         self.emit("Add", node.inputs, node.outputs)

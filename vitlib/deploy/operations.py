@@ -58,9 +58,9 @@ class Operations:
         """x·W + b: [..., in] -> [..., out]; weight [in, out] as in paddle.nn.Linear, bias [out] or None."""
         return self._add("linear", [x, *self._weights(weight, bias, name)], name)
 
-    def matmul(self, a: Value, b: Value, *, transpose_b: bool = False, name: str = "matmul") -> Value:
-        """a·b, or a·bᵀ, over the last two axes."""
-        return self._add("matmul", [a, b], name, transpose_b=transpose_b)
+    def matmul(self, a: Value, b: Value, name: str = "matmul") -> Value:
+        """a·b over the last two axes, the others broadcast as NumPy does."""
+        return self._add("matmul", [a, b], name)
 
     def add(self, a: Value, b: Value, name: str = "add") -> Value:
         """a + b, broadcast as NumPy does."""

@@ -149,7 +149,7 @@ def _sides(images: Any) -> tuple[int, int]:
 
 _OPERATIONS: dict[str, Callable[..., Any]] = {
     "linear": _linear,
-    "matmul": lambda node, a, b: paddle.matmul(a, b, transpose_y=node.attrs["transpose_b"]),
+    "matmul": lambda node, a, b: paddle.matmul(a, b),
     "add": lambda node, a, b: a + b,
     "multiply": lambda node, a, b: a * b,
     "divide": lambda node, a, b: a / b,
