@@ -4,6 +4,7 @@ import paddle
 import pytest
 
 import vitlib
+from vitlib.deploy.paddle_program import run_graph
 
 # Options beside those of conftest.TINY, and the image sizes to run
 FAMILIES = {
@@ -95,3 +96,11 @@ def close(found, expected, tolerance=1e-5):
     """Whether two arrays agree, as a share of the largest expected number."""
     assert found.shape == expected.shape
     assert abs(found - expected).max() <= tolerance * abs(expected).max()
+
+
+def computed(graph, images):
+    """The one output of an inference graph, by Paddle's functions."""
+    weights = {name: paddle.to_tensor(array) for name, array in graph.weights.items()}
+    with paddle.no_grad():
+        (output,) = run_graph(graph, weights, images)
+    return output.numpy()

@@ -114,7 +114,7 @@ def test_weights_above_the_limit_of_one_file_lie_beside_it(tiny, images, tmp_pat
 
 def test_an_export_that_differs_from_the_model_is_refused_and_leaves_nothing(tiny, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
-    monkeypatch.setattr("vitlib.deploy.describe_layers._FUNCTIONS", {paddle.nn.functional.gelu: "gelu_tanh"})
+    monkeypatch.setattr("vitlib.deploy.describe_block._FUNCTIONS", {paddle.nn.functional.gelu: "gelu_tanh"})
     with refused(ExportError, "differs from the model", "verify=False"):
         vitlib.export(tiny(), tmp_path / "new" / "newer" / "model.onnx")
     assert list(tmp_path.iterdir()) == []

@@ -363,7 +363,7 @@ def test_a_missing_extra_is_named(engine, package, tiny, monkeypatch):
 
 
 def test_an_engine_that_computes_something_else_is_refused(tiny, monkeypatch):
-    monkeypatch.setattr("vitlib.deploy.describe_layers._FUNCTIONS", {paddle.nn.functional.gelu: "relu"})
+    monkeypatch.setattr("vitlib.deploy.describe_block._FUNCTIONS", {paddle.nn.functional.gelu: "relu"})
     with refused(vitlib.deploy.ExportError, "differs from the model", "verify=False"):
         vitlib.Predictor(tiny(), "paddle", "float32")
 

@@ -16,11 +16,14 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ..layers import AttentionPool, Linear, PatchEmbed, RotaryPositions, resample_positions
-from ..layers.patch_embed import grid_of, to_pair
+from ..layers import AttentionPool, PatchEmbed, RotaryPositions, resample_positions
+from ..layers.patch_embed import by, grid_of, to_pair
 from ..models import DeiT, VisionTransformer
-from .describe_layers import Kept, array, describe_block, describe_layer, is_plain, linear_weights
+from ..models.evaluation import evaluation_mode
+from .describe_block import Kept, describe_block
+from .describe_layers import describe_layer
 from .graph import Graph, Images
+from .known_layers import LINEAR, Window, array, is_plain, linear_weights, window_of
 from .operations import Value
 from .outputs import block_of, parse_outputs
 from .overrides import DescriptionError, described_as, ways_out
@@ -45,13 +48,17 @@ def describe(
     """
     if not isinstance(model, VisionTransformer):
         raise TypeError(f"expected a vitlib model, found {type(model).__name__}")
-    described_as(model, (VisionTransformer, DeiT))
+    if described_as(model, (VisionTransformer, DeiT)) is None:
+        name = type(model).__name__
+        raise DescriptionError(
+            f"{name} has a to_graph, and only layers of a model can have one: {ways_out('the layer that differs')}"
+        )
     model.check_filled()
     names = parse_outputs(outputs, model.config, len(model.blocks))
     graph = Graph(images_of(model, img_size, pixels))
     paths = {id(layer): name for name, layer in model.named_sublayers()}
     graph.describe_layer = lambda layer, x: describe_layer(graph, layer, x, paths.get(id(layer), ""))
-    with paddle.no_grad():
+    with evaluation_mode(model), paddle.no_grad():
         _Model(model, graph, names).describe()
     graph.describe_layer = None
     graph.drop_unused()
@@ -148,7 +155,8 @@ class _Model:
         record = self.model.preprocess
         mean, std = np.array(record.mean), np.array(record.std)
         if described_as(embed, (PatchEmbed,)) is None:
-            return embed.to_graph(graph, graph.normalized_images(mean, std))
+            return graph.layer(embed, graph.normalized_images(mean, std))
+        self.check_projection(embed.proj)
         weight, bias = array(embed.proj.weight), array(embed.proj.bias)
         pad, pad_values = (0, 0), None
         if graph.images.dtype == "uint8":  # (pixels / 255 - mean) / std, as part of the product
@@ -162,6 +170,18 @@ class _Model:
             )
         with graph.scope("patch_embed"):
             return graph.cut_patches(weight, bias, pad=pad, pad_values=pad_values)
+
+    def check_projection(self, proj: nn.Layer) -> None:
+        """Raises `DescriptionError` for anything but a convolution whose kernel and stride are the patch."""
+        if not is_plain(proj, (nn.Conv2D,)):
+            raise DescriptionError(
+                f"patch_embed.proj is a {type(proj).__name__}; expected a Conv2D; {ways_out('the patch embedding')}"
+            )
+        if window_of(proj) != Window(self.patch, (0, 0)) or tuple(proj.weight.shape[2:]) != self.patch:
+            raise DescriptionError(
+                "patch_embed.proj is a convolution whose kernel and stride are not the patch "
+                f"({by(self.patch)}); {ways_out('the patch embedding')}"
+            )
 
     def positions(self, table: np.ndarray) -> Value:
         """[1, N, D]; the table's rows are those of the patches."""
@@ -191,7 +211,7 @@ class _Model:
             return "all"
         if config.global_pool == "token":
             return 1 + config.distillation_token
-        return "mean" if isinstance(self.model.norm, nn.Identity) else "all"
+        return "mean" if is_plain(self.model.norm, (nn.Identity,)) else "all"
 
     def head(self, x: Value, kept: Kept) -> dict[str, Value]:
         """From the last block's tokens, as far as they were kept, to the outputs of the head."""
@@ -237,7 +257,7 @@ class _Model:
         heads, d, dim = pool.num_heads, pool.head_dim, pool.embed_dim
         q = array(pool.q(pool.latent)).reshape(heads, d) / math.sqrt(d)
         with graph.scope("attn_pool"):
-            if is_plain(pool.kv, (nn.Linear, Linear)):
+            if is_plain(pool.kv, LINEAR):
                 affine = linear_weights(pool.kv)
                 k, v = affine.columns(0, dim), affine.columns(dim, 2 * dim)
                 logits = graph.linear(x, np.einsum("xhd,hd->xh", k.weight.reshape(dim, heads, d), q), name="logits")
@@ -258,7 +278,7 @@ class _Model:
     def two_heads(self, features: Value) -> Value:
         """The mean of a DeiT's heads, each on its own token: [B, 2, F] -> [B, num_classes]"""
         graph, heads = self.graph, (self.model.head, self.model.head_dist)
-        if all(is_plain(head, (nn.Linear, Linear)) for head in heads):
+        if all(is_plain(head, LINEAR) for head in heads):
             affine = [linear_weights(head) for head in heads]
             weight = np.concatenate([part.weight for part in affine]) / 2
             bias = sum(0 if part.bias is None else part.bias for part in affine) / 2

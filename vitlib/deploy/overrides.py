@@ -24,39 +24,53 @@ def described_as(layer: nn.Layer, known: Collection[type]) -> type | None:
     """The known class whose operations are the layer's; None when its class has a `to_graph` of its own.
 
     Raises `DescriptionError` for a class that overrides what a known one computes, for one that derives from none, and
-    for hooks and a forward that were put on the layer itself.
+    for hooks and methods that were put on the layer itself.
     """
     name = type(layer).__name__
     if layer._forward_pre_hooks or layer._forward_post_hooks:
         raise DescriptionError(
             f"a {name} of this model has forward hooks, which an inference graph cannot hold; remove them first"
         )
-    forward = vars(layer).get("forward")
-    if forward is not None and not isinstance(forward, StaticFunction):
-        raise DescriptionError(f"the forward of a {name} of this model was replaced; {ways_out(name)}")
+    replaced = [attribute for attribute in vars(layer) if _is_replaced(layer, attribute)]
+    if replaced:
+        raise DescriptionError(f"the {' and '.join(replaced)} of a {name} of this model was replaced; {ways_out(name)}")
     changed: list[str] = []
     for cls in type(layer).__mro__:
-        if HOOK in vars(cls) and not changed:
-            return None
-        if cls in known:
+        described = HOOK in vars(cls)
+        if described or cls in known:
             if changed:
                 raise DescriptionError(
                     f"{name} overrides {' and '.join(changed)} of {cls.__name__}, so its operations are not known; "
                     f"{ways_out(name)}"
                 )
-            return cls
+            return None if described else cls
         changed += [attribute for attribute in vars(cls) if _computes(attribute, cls, type(layer))]
     raise DescriptionError(f"the operations of {name} are not known; {ways_out(name)}")
 
 
+def _is_replaced(layer: nn.Layer, attribute: str) -> bool:
+    """Whether an attribute of the layer itself hides a method of its class."""
+    method = getattr(type(layer), attribute, None)
+    if _computes_nothing(attribute) or not _is_code(method) or method is getattr(nn.Layer, attribute, None):
+        return False
+    value = vars(layer)[attribute]
+    if isinstance(value, StaticFunction):  # of paddle.jit.to_static
+        value = value.dygraph_function
+    return getattr(value, "__func__", None) is not method
+
+
 def _computes(attribute: str, cls: type, leaf: type) -> bool:
     """Whether an attribute of cls is code that takes the place of an inherited one."""
-    if attribute in _COMPUTE_NOTHING or attribute.startswith("make_") or not _is_code(vars(cls)[attribute]):
+    if _computes_nothing(attribute) or not _is_code(vars(cls)[attribute]):
         return False
     later = leaf.__mro__[leaf.__mro__.index(cls) + 1 :]
     if attribute in ("forward", "__call__"):
         return True
     return any(attribute in vars(base) for base in later if base not in (nn.Layer, object))
+
+
+def _computes_nothing(attribute: str) -> bool:
+    return attribute in _COMPUTE_NOTHING or attribute.startswith("make_")
 
 
 def _is_code(value: Any) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
@@ -36,15 +35,6 @@ class StemLayer(nn.Layer):
     def macs(self, num_tokens: int) -> int:
         """Multiply-accumulates of an image of so many tokens."""
         return num_tokens * self.outputs_per_token * math.prod(self.conv.weight.shape)
-
-    def folded(self) -> tuple[np.ndarray, np.ndarray]:
-        """Weight [out, C, 3, 3] and bias [out] of the convolution that does what this does before its ReLU, in
-        evaluation."""
-        norm = self.norm
-        parts = (self.conv.weight, norm.weight, norm.bias, norm._mean, norm._variance)
-        weight, scale, shift, mean, variance = (part.astype("float32").numpy() for part in parts)
-        scale = scale / np.sqrt(variance + norm._epsilon)
-        return weight * scale.reshape(-1, 1, 1, 1), shift - mean * scale
 
 
 class ConvStem(PatchEmbed):
@@ -89,16 +79,9 @@ class ConvStem(PatchEmbed):
         return x.flatten(2).transpose([0, 2, 1]) if self.flatten else x
 
     def to_graph(self, graph: Any, x: str) -> str:
-        """Its operations in a `vitlib.deploy.Graph`, from images x [B, C, H, W], the batch norms folded."""
-        with graph.scope("patch_embed"):
-            for layer in self.stem:
-                x = graph.activation(graph.conv(x, *layer.folded(), stride=(2, 2), padding=(1, 1)), "relu")
-            x = graph.conv(x, self.proj.weight.astype("float32"), *_float32(self.proj.bias), name="proj")
-            return graph.transpose(graph.reshape(x, (0, self.embed_dim, -1)), (0, 2, 1))
-
-
-def _float32(bias: paddle.Tensor | None) -> list[paddle.Tensor]:
-    return [] if bias is None else [bias.astype("float32")]
+        """Its operations in a `vitlib.deploy.Graph`, from images x [B, C, H, W]."""
+        x = graph.layer(self.proj, graph.layer(self.stem, x))
+        return graph.transpose(graph.reshape(x, (0, self.embed_dim, -1)), (0, 2, 1))
 
 
 def check_stem(conv_stem: tuple[int, ...], patch_size: tuple[int, int]) -> None:

@@ -252,10 +252,8 @@ class HybridEmbed(PatchEmbed):
         """
         if self.dynamic_img_pad:
             raise TypeError("a ResNet before the patches is described without dynamic_img_pad; set it to False")
-        x = graph.layer(self.backbone, x)
-        with graph.scope("patch_embed.proj"):
-            x = graph.conv(x, self.proj.weight, self.proj.bias, stride=self.proj.weight.shape[2:])
-            return graph.transpose(graph.reshape(x, (0, self.embed_dim, -1)), (0, 2, 1))
+        x = graph.layer(self.proj, graph.layer(self.backbone, x))
+        return graph.transpose(graph.reshape(x, (0, self.embed_dim, -1)), (0, 2, 1))
 
 
 def hybrid_embed_class(patch_embed_class: type[nn.Layer]) -> type[nn.Layer]:
