@@ -376,6 +376,15 @@ def test_paddle_s_tensors_in_a_dict_have_paddle_s_layout_and_other_things_are_re
             vitlib.from_pretrained(bad)
 
 
+@pytest.mark.parametrize("wrap", [lambda weights: weights, lambda weights: {"model": weights}])
+@pytest.mark.parametrize("make", [np.asarray, paddle.to_tensor])
+def test_complex_numbers_in_a_dict_are_refused_rather_than_cut_to_their_real_part(wrap, make):
+    weights = {name: make(array) for name, array in state().items()}
+    weights["norm.weight"] = make(state()["norm.weight"] + np.complex64(1j))
+    text = refused(vitlib.VisionTransformer(**SHAPE), wrap(weights), "'norm.weight' of type", "complex64")
+    assert "expected real numbers" in text
+
+
 def test_labels_stay_when_a_file_says_nothing_of_them_and_go_with_the_head():
     model = vitlib.VisionTransformer(**SHAPE)
     model.labels = list("abcde")

@@ -25,10 +25,13 @@ class Arrays:
     def __init__(self, tree: Mapping[Any, Any], part: str | None = None) -> None:
         try:
             found = find_weights(tree, _tensor, part)
-            for name, value in tree.items():
+            for name in tree:
                 if not isinstance(name, str):
                     raise WeightsError(f"has the key {quoted(name)}, expected names of parameters")
-                if isinstance(value, np.ndarray) and value.dtype.kind not in "fiub":
+                if isinstance(value := tree[name], np.ndarray) and value.dtype.kind not in "fiub":
+                    raise WeightsError(f"has {quoted(name)} of type {value.dtype}, expected real numbers")
+            for name, value in found.tensors.items():
+                if "complex" in str(value.dtype):
                     raise WeightsError(f"has {quoted(name)} of type {value.dtype}, expected real numbers")
         except WeightsError as error:
             raise error.at(self.path) from None
@@ -55,9 +58,9 @@ class Arrays:
 
 
 def _tensor(value: Any) -> Any:
-    """An array or tensor of real numbers, or None for anything else."""
+    """An array or tensor of numbers, or None for anything else."""
     if isinstance(value, np.ndarray):
-        return value if value.dtype.kind in "fiub" else None
+        return value if value.dtype.kind in "fiubc" else None
     return value if hasattr(value, "detach") and hasattr(value, "shape") else None
 
 
