@@ -261,10 +261,15 @@ def test_names_from_a_url_stay_inside_the_cache(server, get, tmp_path):
         assert not found.name.startswith(".")
 
 
-def test_a_cache_that_cannot_be_used_names_the_parameter(server, tmp_path):
+def test_a_cache_that_cannot_be_used_names_the_parameter_or_the_variable_that_moves_it(server, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DownloadError, match=r"cannot be used.*another cache_dir"):
+    with pytest.raises(DownloadError, match=r"cannot be used.*another cache_dir") as caught:
         download(server.put("/model.bin", BODY), cache_dir=tmp_path / "file")
+    assert "XDG_CACHE_HOME" not in str(caught.value)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(DownloadError, match=r"cannot be used.*set XDG_CACHE_HOME") as caught:
+        download(server.put("/model.bin", BODY))
+    assert "cache_dir" not in str(caught.value)
 
 
 def test_without_filelock_each_process_has_a_temporary_file_of_its_own(server, get, tmp_path, monkeypatch):

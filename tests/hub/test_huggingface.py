@@ -233,6 +233,19 @@ def test_a_cut_file_is_continued_or_refused_and_never_seen(hub, fetch, tmp_path)
 
 
 @needs_hub
+def test_a_cache_that_cannot_be_used_names_the_parameter_or_the_variable_that_moves_it(hub, fetch, tmp_path):
+    hub.publish("org/repo", {"model.safetensors": b"safe"})
+    (tmp_path / "file").write_text("")
+    calls = ("org/repo", {}), ("org/repo", {"cache_dir": str(tmp_path / "file")})
+    (kind, text), (_, given) = fetch(hub.url, *calls, HF_HOME=str(tmp_path / "file"))
+    assert kind == "DownloadError"
+    assert f"{tmp_path / 'file'}" in text
+    assert "cannot be used" in text
+    assert "set HF_HOME" in text
+    assert "give another cache_dir" in given
+
+
+@needs_hub
 def test_an_index_may_only_name_shards_beside_it(hub, fetch):
     indexes = [b"{", b"[]", b'{"weight_map": {"a": "../../evil.safetensors"}}', b'{"weight_map": {"a": "code.py"}}']
     indexes += [b'{"weight_map": {"a": 3}}', b'{"weight_map": {"a": "sub/b.safetensors"}}']

@@ -91,7 +91,9 @@ def fetch_file(url: str, target: Path, wrong: Check, headers: Mapping[str, str],
     except (DownloadError, ConnectionError) as error:
         raise DownloadError(str(error)) from None
     except OSError as error:
-        reason = f"{error.filename or target.parent} cannot be used: {error.strerror or error}; give another cache_dir"
+        ours = target.is_relative_to(cache_root())  # nobody gave a cache_dir
+        way_out = "set XDG_CACHE_HOME to a directory that can be written" if ours else "give another cache_dir"
+        reason = f"{error.filename or target.parent} cannot be used: {error.strerror or error}; {way_out}"
         raise DownloadError(reason) from error
 
 

@@ -43,7 +43,11 @@ def fetch_hub(repo_id: str, *, revision: str | None = None, cache_dir: str | os.
     except Exception as error:  # several libraries' errors, and other ones in each release
         if _unreachable(error) and (directory := _cached(hub, repo_id, revision, cache_dir)):
             return directory
-        raise DownloadError(_text(repo_id, _reason(hub, error, revision))) from error
+        reason = _reason(hub, error, revision)
+        if isinstance(error, OSError) and error.errno and not _unreachable(error):  # of the disk
+            way_out = "give another cache_dir" if cache_dir else "set HF_HOME to a directory that can be written"
+            reason = f"{error.filename or 'its cache'} cannot be used: {error.strerror}; {way_out}"
+        raise DownloadError(_text(repo_id, reason)) from error
 
 
 def _fetch(hub: Any, repo_id: str, revision: str, cache_dir: str | os.PathLike[str] | None) -> Path:
