@@ -15,7 +15,7 @@ from PIL import Image
 
 from vitlib.images import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, ImageError, Preprocess
 from vitlib.images import resize as resize_module
-from vitlib.images.resize import resized_size
+from vitlib.images.resize import exact_fraction, resize_target, resized_size
 
 DATA = Path(__file__).parent / "data"
 REFERENCES = json.loads((DATA / "references.json").read_text())["references"]
@@ -96,6 +96,12 @@ def test_short_side_is_floored_and_long_side_truncated(image, size, expected) ->
 def test_crop_fraction_gives_the_resize_that_it_was_divided_from() -> None:
     for size, short in ((224, 256), (224, 242), (384, 438), (512, 585)):
         assert resized_size((999, 999), (size, size), size / short, "short") == (short, short)
+
+
+def test_the_exact_fraction_resizes_to_every_size_for_every_crop() -> None:
+    for full in range(16, 513):
+        for crop in range(1, full + 1):
+            assert resize_target((crop, crop), exact_fraction(crop, full)) == (full, full), (crop, full)
 
 
 def test_squash_shows_the_whole_image_and_short_only_its_middle() -> None:

@@ -13,6 +13,8 @@ import pytest
 
 import vitlib
 from vitlib.checkpoint import write_safetensors
+from vitlib.images.resize import resized_size
+from vitlib.weights.dialects.huggingface import read_processor
 from vitlib.weights.dialects.timm import architectures
 
 HERE = pathlib.Path(__file__).parent
@@ -241,6 +243,26 @@ def test_processors_that_rescale_otherwise_give_the_same_numbers_and_others_are_
     model = preprocessed(do_rescale=False, image_mean=[100.0, 100.0, 100.0], image_std=[50.0, 50.0, 50.0])
     np.testing.assert_allclose(model.preprocess(image).numpy()[0], (image.transpose(2, 0, 1) - 100.0) / 50, atol=1e-5)
     assert any("do_resize" in sentence for sentence in preprocessed(do_resize=False).load_report.assumed)
+
+
+@pytest.mark.parametrize(("size", "crop"), [(400, 224), (450, 384), (256, 224), (500, 16)])
+@pytest.mark.parametrize("kind", ["ViTImageProcessor", "CLIPImageProcessor"])
+def test_a_processor_s_images_are_resized_to_its_size_to_the_pixel(kind, size, crop):
+    values = {"image_processor_type": kind, "size": size, "do_center_crop": True, "crop_size": crop}
+    found = read_processor(values)
+    record = found.preprocess
+    resized = resized_size((900, 900), (crop, crop), record.crop_fraction, record.resize)
+    assert (record.size, resized, found.assumed) == ((crop, crop), (size, size), ())
+
+
+@pytest.mark.parametrize(
+    ("size", "crop"),
+    [({"height": 32, "width": 48}, 16), ({"height": 16, "width": 16}, 32), ({"shortest_edge": 32}, [16, 24])],
+)
+def test_a_resize_that_preprocess_cannot_express_is_an_assumption(size, crop):
+    values = {"size": size, "do_center_crop": True, "crop_size": crop}
+    (sentence,) = read_processor(values).assumed
+    assert sentence.startswith("preprocessing: images are resized to")
 
 
 def test_values_that_the_model_s_type_cannot_hold_are_refused():

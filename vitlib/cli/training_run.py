@@ -12,6 +12,7 @@ import paddle
 
 from ..deploy import tune_cpu
 from ..images import Mixup, Preprocess, TrainTransform
+from ..images.resize import exact_fraction
 from ..layers.norm import is_running_statistic
 from ..training import (
     BinaryCrossEntropy,
@@ -73,10 +74,7 @@ def squashed(arguments: argparse.Namespace, preprocess: Preprocess) -> Preproces
     height, width = preprocess.target_size
     if arguments.squash < max(height, width):
         raise ValueError(f"--squash {arguments.squash}: expected at least the image size {preprocess.size}")
-    fraction = max(height, width) / arguments.squash
-    if int(max(height, width) / fraction) < arguments.squash:  # rounded
-        fraction = math.nextafter(fraction, 0)
-    return preprocess.replace(resize="squash", crop_fraction=fraction)
+    return preprocess.replace(resize="squash", crop_fraction=exact_fraction(max(height, width), arguments.squash))
 
 
 def prepare(arguments: argparse.Namespace, data: ImageData, preprocess: Preprocess) -> None:

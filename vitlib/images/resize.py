@@ -27,7 +27,7 @@ def resized_size(image: tuple[int, int], size: tuple[int, int], crop_fraction: f
     is matched, both are rounded half to even).
     """
     height, width = image
-    target = (math.floor(size[0] / crop_fraction), math.floor(size[1] / crop_fraction))
+    target = resize_target(size, crop_fraction)
     if rule == "squash":
         return target
     if rule == "short" and target[0] == target[1]:
@@ -38,6 +38,20 @@ def resized_size(image: tuple[int, int], size: tuple[int, int], crop_fraction: f
     ratios = (height / target[0], width / target[1])
     ratio = max(ratios) if rule == "border" else min(ratios)
     return max(1, round(height / ratio)), max(1, round(width / ratio))
+
+
+def resize_target(size: tuple[int, int], crop_fraction: float) -> tuple[int, int]:
+    """The (height, width) that a resize rule aims at, before the centre crop to `size`."""
+    return math.floor(size[0] / crop_fraction), math.floor(size[1] / crop_fraction)
+
+
+def exact_fraction(crop: int, full: int) -> float:
+    """The `crop_fraction` for a resize to `full` pixels, at least `crop`, and a crop of `crop`.
+
+    Their quotient alone is rounded: floor(224 / (224 / 400)) is 399.
+    """
+    fraction = crop / full
+    return fraction if math.floor(crop / fraction) == full else math.nextafter(fraction, 0)
 
 
 def resize_and_crop(

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...images import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from ...images.resize import exact_fraction, resize_target
 from ...layers.encoder_block import hidden_width
 from ...layers.patch_embed import to_pair
 from ...models import ViTConfig
@@ -178,7 +179,7 @@ def read_processor(values: Mapping[str, Any]) -> SourceConfig:
     if values.get("do_center_crop"):
         crop = _size(values.get("crop_size", size))
     target = crop or size
-    fraction = min(1.0, target[0] / size[0])
+    fraction = exact_fraction(target[0], max(size[0], target[0]))
     kind = values.get("image_processor_type") or values.get("feature_extractor_type") or ""
     by_short_side = kind.startswith(("CLIP", "Bit"))  # what a size that is one number means to them
     short = "shortest_edge" in values["size"] if isinstance(values.get("size"), dict) else by_short_side
@@ -187,9 +188,12 @@ def read_processor(values: Mapping[str, Any]) -> SourceConfig:
     factor = 1.0 if abs(factor - 1) < 1e-9 else factor
     mean = values.get("image_mean", (0.5,) * 3) if normalise else (0.0,) * 3
     std = values.get("image_std", (0.5,) * 3) if normalise else (1.0,) * 3
-    assumed = ()
+    assumed, resized = (), resize_target(target, fraction)
     if not values.get("do_resize", True):
         assumed = (f"preprocessing: images are resized to {target[0]} x {target[1]}, where do_resize is false",)
+    elif resized != size:
+        said = f"{size[0]} x {size[1]} before a crop of {target[0]} x {target[1]}"
+        assumed = (f"preprocessing: images are resized to {resized[0]} x {resized[1]}, where the file says {said}",)
     record = Preprocess(
         size=target,
         resize="short" if short else "squash",
@@ -264,7 +268,7 @@ def write_processor(record: Preprocess) -> dict[str, Any]:
     }
     if record.resize == "squash" and record.crop_fraction == 1.0:
         return values
-    full = (int(height / record.crop_fraction), int(width / record.crop_fraction))
+    full = resize_target((height, width), record.crop_fraction)
     values["do_center_crop"] = True
     values["crop_size"] = {"height": height, "width": width}
     # transformers' DeiT processor resizes both sides to `size`; the one that keeps the aspect is CLIP's
