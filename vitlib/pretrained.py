@@ -11,7 +11,8 @@ from typing import Any
 
 import paddle
 
-from .checkpoint import WeightsError, open_weights, write_atomically, write_npz, write_pdparams, write_safetensors
+from .checkpoint import WeightsError, open_weights, write_npz, write_pdparams, write_safetensors
+from .checkpoint.atomic import write_atomically, write_through
 from .checkpoint.file_names import WEIGHT_ENDINGS, WEIGHT_NAMES, choose_weights
 from .checkpoint.json_file import json_bytes, read_json
 from .hub import DownloadError, class_names, fetch, is_identifier
@@ -130,22 +131,21 @@ def create_model(
     config = merged_config(ViTConfig if model_class is None else model_class.config_class, get_config(name), overrides)
     if pretrained is False or pretrained is None:
         return build_model(config, model_class)
-    if pretrained is not True:
+    fixed = set(overrides)
+    if pretrained is True:
+        row, opened = open_published(name, part)
+        opened.config = SourceConfig(opened.config.kind, labels=opened.config.labels)  # the preset has the architecture
+        if not row.num_classes and not config.num_classes:
+            # the original ImageNet-21k files have a head that their publisher calls unusable
+            options = replace(options, allow=(*options.allow, "head"))
+        if "preprocess" not in overrides:  # a name without a tag has none of its own
+            config = config.replace(preprocess=row.preprocess)
+        fixed |= {*NUMERICS, "preprocess"}  # weights of a preset compute as the preset does, wherever they come from
+    else:
         opened = open_source(pretrained, part)
-        model = _build_lazily(config, model_class)
-        load_opened(model, opened, options, fixed=overrides)
-        return model
-    row, opened = open_published(name, part)
-    opened.config = SourceConfig(opened.config.kind, labels=opened.config.labels)  # the architecture is the preset's
-    if not row.num_classes and not config.num_classes:
-        # the original ImageNet-21k files have a head that their publisher calls unusable
-        options = replace(options, allow=(*options.allow, "head"))
-    if "preprocess" not in overrides:  # a name without a tag has none of its own
-        config = config.replace(preprocess=row.preprocess)
     model = _build_lazily(config, model_class)
-    # Weights of a preset compute as the preset does, wherever they were fetched
-    load_opened(model, opened, options, fixed={*NUMERICS, "preprocess", *overrides})
-    if model.labels is None and "head.weight" in model.load_report.loaded:
+    load_opened(model, opened, options, fixed)
+    if pretrained is True and model.labels is None and "head.weight" in model.load_report.loaded:
         model.labels = class_names(model.config.num_classes)
     return model
 
@@ -191,7 +191,7 @@ def write_export(path: Path, export: Export) -> None:
     weights.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         for name, values in export.configs.items():
-            stack.enter_context(write_atomically(path / name)).write(json_bytes(values))
+            write_through(stack.enter_context(write_atomically(path / name)), json_bytes(values))
         if export.container == "safetensors":
             write_safetensors(weights, export.arrays, export.metadata)
         else:

@@ -1,7 +1,10 @@
 """What vitlib writes, it and others read back bit for bit."""
 
+import errno
 import json
+import os
 import pathlib
+import stat
 import warnings
 
 import numpy as np
@@ -225,6 +228,25 @@ def test_a_file_that_is_asked_for_is_read_beside_a_config_of_something_else(tmp_
     (tmp_path / "config.json").write_text('{"model_type": "swin"}')
     model = vitlib.from_pretrained(tmp_path / "model.safetensors", num_heads=3)
     assert "swin" in str(model.load_report)
+
+
+def test_a_disk_that_fills_up_at_the_config_leaves_the_old_directory_whole(tmp_path, monkeypatch):
+    """The system may tell only when a file is synchronised."""
+    old = vitlib.VisionTransformer(**SHAPE)
+    old.save_pretrained(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    sync = os.fsync
+
+    def full(descriptor):
+        size = os.fstat(descriptor).st_size
+        if 0 < size < 4096 and stat.S_ISREG(os.fstat(descriptor).st_mode):  # the config; the weights are larger
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        vitlib.VisionTransformer(**{**SHAPE, "num_heads": 2}).save_pretrained(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_labels_that_do_not_fit_are_not_written(tmp_path):

@@ -57,6 +57,13 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     _sync_directory(directory)
 
 
+def write_through(file: BinaryIO, data: bytes) -> None:
+    """Write bytes that are on the disk when this returns. Raises OSError when it is full."""
+    file.write(data)
+    file.flush()
+    os.fsync(file.fileno())
+
+
 def _sync_directory(directory: str) -> None:
     """Makes the new name last; systems that cannot open a directory (Windows) keep names by themselves."""
     if not hasattr(os, "O_DIRECTORY"):
