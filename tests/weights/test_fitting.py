@@ -398,6 +398,8 @@ def test_a_width_of_vit_b_without_class_token_has_two_possible_numbers_of_heads(
     model = vitlib.create_model("vit_base_patch16_gap_224")
     assert model.config.num_heads == 16
     vitlib.save_weights(model, tmp_path / "gap.safetensors")
+    with vitlib.checkpoint.open_weights(tmp_path / "gap.safetensors") as file:
+        foreign = {name: file.read(name) for name in file}  # without the note of the heads that vitlib's files have
     with pytest.raises(vitlib.WeightsError, match="num_heads"):
-        vitlib.from_pretrained(tmp_path / "gap.safetensors")
-    vitlib.create_model("vit_base_patch16_gap_224", pretrained=tmp_path / "gap.safetensors")
+        vitlib.from_pretrained(foreign)
+    vitlib.create_model("vit_base_patch16_gap_224", pretrained=foreign)

@@ -230,6 +230,35 @@ def test_a_file_that_is_asked_for_is_read_beside_a_config_of_something_else(tmp_
     assert "swin" in str(model.load_report)
 
 
+def test_a_config_of_other_heads_than_the_weights_were_saved_with_is_refused(tmp_path):
+    """As a copy of weights beside another model's config, or a process that ended between the two files."""
+    model = vitlib.VisionTransformer(**SHAPE)
+    model.save_pretrained(tmp_path / "model")
+    vitlib.VisionTransformer(**{**SHAPE, "num_heads": 2}).save_pretrained(tmp_path / "other")
+    (tmp_path / "other" / "config.json").replace(tmp_path / "model" / "config.json")
+    with pytest.raises(vitlib.WeightsError, match=r"num_heads=3, and a config beside it that says '2'.*saved with"):
+        vitlib.from_pretrained(tmp_path / "model")
+    same(vitlib.from_pretrained(tmp_path / "model", num_heads=3), model)
+
+
+def test_a_config_that_is_edited_by_hand_counts(tmp_path):
+    model = vitlib.VisionTransformer(**SHAPE)
+    model.save_pretrained(tmp_path)
+    values = json.loads((tmp_path / "config.json").read_text())
+    values["config"] |= {"norm_eps": 1e-12, "dynamic_img_size": True}
+    (tmp_path / "config.json").write_text(json.dumps({**values, "labels": list("abcde")}))
+    again = vitlib.from_pretrained(tmp_path)
+    assert (again.config.norm_eps, again.config.dynamic_img_size, again.labels) == (1e-12, True, tuple("abcde"))
+
+
+def test_a_bare_file_tells_the_heads_of_its_model(tmp_path):
+    for heads in (3, 2):
+        vitlib.save_weights(vitlib.VisionTransformer(**{**SHAPE, "num_heads": heads}), tmp_path / "bare.safetensors")
+        assert vitlib.from_pretrained(tmp_path / "bare.safetensors").config.num_heads == heads
+    with pytest.raises(vitlib.WeightsError, match="num_heads is 2 in the source, 3 in the model"):
+        vitlib.load_weights(vitlib.VisionTransformer(**SHAPE), tmp_path / "bare.safetensors")
+
+
 def test_a_disk_that_fills_up_at_the_config_leaves_the_old_directory_whole(tmp_path, monkeypatch):
     """The system may tell only when a file is synchronised."""
     old = vitlib.VisionTransformer(**SHAPE)

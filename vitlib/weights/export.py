@@ -21,6 +21,7 @@ from .dialects import FACEBOOK, GOOGLE, HUGGINGFACE, PADDLECLAS, TIMM, TORCHVISI
 from .dialects.dialect import ZEROS
 from .dialects.google import GOOGLE_HYBRID, GOOGLE_ROOT
 from .dialects.timm import TIMM_DINOV3, TIMM_DINOV3_GATED
+from .infer_config import NUM_HEADS
 from .layouts import from_vitlib
 from .position_grid import by
 
@@ -259,8 +260,11 @@ def _template(name: str) -> tuple[str, int]:
 
 
 def _notes(model: VisionTransformer) -> dict[str, str]:
-    """Facts that no name or shape tells: the grid of a table that is not square, and that there is no table."""
-    if not model.config.has_position_table:
-        return {"vitlib.pos_embed": model.config.pos_embed}
+    """Facts that no name or shape tells: the heads, the grid of a table that is not square, that there is no table."""
+    notes = {NUM_HEADS: str(model.config.num_heads)}
     rows, columns = model.patch_embed.grid_size
-    return {} if rows == columns else {"vitlib.grid": f"{rows}x{columns}"}
+    if not model.config.has_position_table:
+        notes["vitlib.pos_embed"] = model.config.pos_embed
+    elif rows != columns:
+        notes["vitlib.grid"] = f"{rows}x{columns}"
+    return notes

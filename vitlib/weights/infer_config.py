@@ -25,6 +25,7 @@ _HEADS = {
     ): heads
     for size, (width, depth, heads) in SIZES.items()
 }
+NUM_HEADS = "vitlib.num_heads"  # in the metadata of files that vitlib writes
 _LARGEST_OPTION = 1_000_000  # of a config: sizes above overflow in Paddle
 _GAP_WITH_OTHERS = (768, 12, 4 * 768)  # 12 heads as ViT-B's, or timm's vit_base_patch16_gap_224 with 16
 
@@ -49,7 +50,7 @@ def infer_config(
 ) -> Inferred:
     """Options of `ViTConfig` for these tensors.
 
-    metadata: of the file; vitlib notes the grid of tables that are not square there.
+    metadata: of the file; vitlib notes the heads and the grid of tables that are not square there.
     given: options that the caller or a config fixes; `num_heads`, `img_size` and `pos_embed` among them need not be
         inferred. told: the patch grid by a config beside the file. source_grid: the same by the caller.
 
@@ -72,7 +73,7 @@ def infer_config(
         "depth": depth,
         "mlp_ratio": hidden / width,
         "gated_mlp": gated,
-        "num_heads": _heads(weights, width, depth, hidden, gated, given, found.assumed),
+        "num_heads": _heads(weights, metadata, width, depth, hidden, gated, given, found.assumed),
         "qkv_bias": "blocks.0.attn.qkv.bias" in entries,
         "qk_norm": "blocks.0.attn.q_norm.weight" in entries,
         "patch_bias": "patch_embed.proj.bias" in entries,
@@ -141,21 +142,26 @@ def _embedding(weights: Canonical) -> _Embedding:
     return _Embedding(width, _shape(weights, root, 4)[1], patch_size, stem_blocks=stem)
 
 
-def check_config(weights: Canonical, options: Mapping[str, Any]) -> None:
+def check_config(weights: Canonical, options: Mapping[str, Any], heads: int | None = None) -> None:
     """Raise WeightsError when a config speaks of another model than the tensors beside it; before anything is built,
-    since a config may ask for a billion blocks or a table of a terabyte."""
+    since a config may ask for a billion blocks or a table of a terabyte. `heads`: that the file tells."""
     embedding = _embedding(weights)
     found = {"depth": _depth(weights), **embedding._asdict()}
     if "head.weight" in weights.entries:
         found["num_classes"] = _shape(weights, "head.weight", 2)[1]
     if "reg_token" in weights.entries:
         found["reg_tokens"] = _shape(weights, "reg_token", 3)[1]
+    if heads is not None:
+        found["num_heads"] = heads
     for name, value in found.items():
         said = options.get(name, value)
         if name == "patch_size" and isinstance(said, int):
             said = (said, said)
         if (tuple(said) if isinstance(said, list) else said) != value:
-            raise WeightsError(f"has tensors of {name}={value}, and a config beside it that says {str(said)[:80]!r}")
+            raise WeightsError(
+                f"has tensors of {name}={value}, and a config beside it that says {str(said)[:80]!r}",
+                way_out="Give them the config that they were saved with",
+            )
     for name, value in options.items():
         if isinstance(value, int) and value > _LARGEST_OPTION:
             raise WeightsError(f"has a config beside it that says {name}={value}, more than any model has")
@@ -231,8 +237,18 @@ def _infer_positions(
     }
 
 
+def noted_heads(weights: Canonical, metadata: Mapping[str, str]) -> int | None:
+    """The attention heads that the shapes of a file tell, or that vitlib noted in it."""
+    qkv = weights.entries.get("blocks.0.attn.qkv.weight")
+    if qkv is not None and qkv.heads:
+        return qkv.heads
+    noted = metadata.get(NUM_HEADS, "")
+    return int(noted) if re.fullmatch(r"[1-9][0-9]{0,3}", noted) else None
+
+
 def _heads(
     weights: Canonical,
+    metadata: Mapping[str, str],
     width: int,
     depth: int,
     hidden: int,
@@ -242,9 +258,8 @@ def _heads(
 ) -> int:
     if "num_heads" in given:
         return given["num_heads"]
-    qkv = weights.entries.get("blocks.0.attn.qkv.weight")
-    if qkv is not None and qkv.heads:
-        return qkv.heads
+    if noted := noted_heads(weights, metadata):
+        return noted
     if (width, depth, hidden) == _GAP_WITH_OTHERS and "cls_token" not in weights.entries:
         raise WeightsError(
             "is as wide and deep as ViT-B without a class token, of which there are two: 12 heads, and 16 in timm's "

@@ -13,7 +13,7 @@ from .canonical import Canonical, canonical
 from .check_fit import check_fit
 from .dialects import NAMES, SourceConfig
 from .fill import fill
-from .infer_config import check_config, infer_config
+from .infer_config import check_config, infer_config, noted_heads
 from .match import ALLOWANCES, Match, fold_blocks, match_weights
 from .match_positions import fit_positions
 from .numerics import NUMERICS, contradictions, source_preprocess, take_numerics, unnamed_numerics
@@ -90,7 +90,8 @@ def source_config(
         opened = settle_architecture(opened, options)
         weights = canonical(opened.file, options.dialect)
         told = config_grid(opened.config.options)
-        check_config(weights, opened.config.options)
+        heads = None if "num_heads" in overrides else noted_heads(weights, opened.file.metadata)
+        check_config(weights, opened.config.options, heads)
         if opened.config.kind in ("vitlib", "timm"):
             values: dict[str, Any] = dict(opened.config.options)
         else:

@@ -13,6 +13,7 @@ from ..layers.mlp import ACTIVATIONS
 from ..models import VisionTransformer, ViTConfig
 from .canonical import Canonical
 from .dialects import SourceConfig
+from .infer_config import noted_heads
 
 NUMERICS = ("norm_eps", "activation", "position_resize", "stem_norms")
 _SAME_BLOCKS = ("timm", "paddleclas", "facebook")  # whose names other kinds of blocks share
@@ -33,9 +34,8 @@ def contradictions(
         known["pos_embed"] = told["pos_embed"]
     if "rotary_base" in told and model.config.pos_embed == "rotary":
         known["rotary_base"] = told["rotary_base"]
-    qkv = weights.entries.get("blocks.0.attn.qkv.weight")
-    if qkv is not None and qkv.heads:
-        known["num_heads"] = qkv.heads
+    if heads := noted_heads(weights, metadata):
+        known["num_heads"] = heads
     return [
         f"{name} is {value!r} in the source, {getattr(model.config, name)!r} in the model"
         for name, value in known.items()
