@@ -19,7 +19,7 @@ from paddle import nn
 from ..layers import AttentionPool, PatchEmbed, RotaryPositions, resample_positions
 from ..layers.patch_embed import by, grid_of, to_pair
 from ..models import DeiT, VisionTransformer
-from ..models.evaluation import evaluation_mode
+from ..models.evaluation import evaluation_mode, in_full_precision
 from .describe_block import Kept, describe_block
 from .describe_layers import describe_layer
 from .graph import Graph, Images
@@ -54,6 +54,7 @@ def describe(
             f"{name} has a to_graph, and only layers of a model can have one: {ways_out('the layer that differs')}"
         )
     model.check_filled()
+    model = in_full_precision(model)
     names = parse_outputs(outputs, model.config, len(model.blocks))
     graph = Graph(images_of(model, img_size, pixels))
     paths = {id(layer): name for name, layer in model.named_sublayers()}

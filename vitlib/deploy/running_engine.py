@@ -154,10 +154,14 @@ class RunningEngine:
 
     def _verify(self, model: VisionTransformer) -> None:
         """Raises `ExportError` for an engine that computes something else than the model."""
-        found = largest_deviation(self._engine, model, self._opened.exported)
-        allowed = TOLERANCE if self._engine.precision == "float32" else _COARSE_TOLERANCE
+        precision = self._engine.precision
+        try:
+            found = largest_deviation(self._engine, model, self._opened.exported)
+        except BaseException:
+            self.close()
+            raise
+        allowed = TOLERANCE if precision == "float32" else _COARSE_TOLERANCE
         if not found <= allowed:
-            precision = self._engine.precision
             self.close()
             raise ExportError(
                 f"engine={self._opened.engine!r} in {precision} differs from the model by {found:.2g} of the "

@@ -9,9 +9,9 @@ import paddle
 
 from ..layers.patch_embed import to_pair
 from ..models import VisionTransformer
-from ..models.evaluation import evaluation_mode
+from ..models.evaluation import evaluation_mode, in_full_precision
 from .engines import Engine
-from .exported import Exported
+from .exported import Exported, ExportError
 from .outputs import block_of
 
 
@@ -30,6 +30,7 @@ def eager_outputs(model: VisionTransformer, images: np.ndarray, names: Iterable[
         record = model.preprocess
         images = (images / np.float32(255) - np.float32(record.mean)) / np.float32(record.std)
         images = images.transpose(0, 3, 1, 2)
+    model = in_full_precision(model)
     x = paddle.to_tensor(np.ascontiguousarray(images)).astype(model.parameters()[0].dtype)
     with evaluation_mode(model), paddle.no_grad():
         return {name: _eager_output(model, x, name).astype("float32").numpy() for name in names}
@@ -57,8 +58,17 @@ def deviation(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 def largest_deviation(engine: Engine, model: VisionTransformer, exported: Exported) -> float:
-    """Of an engine's outputs from the model's, on two random images."""
+    """Of an engine's outputs from the model's, on two random images. Raises `ExportError` for outputs of another shape
+    than the model's or that which the export says."""
     images = sample_images(model, exported)
     found = engine.run(images)
     expected = eager_outputs(model, images, found)
+    for name, output in exported.outputs.items():
+        here, there, said = found[name].shape, expected[name].shape, output.shape
+        if here != there or len(said) != len(here) or any(b not in (None, a) for a, b in zip(here, said, strict=True)):
+            raise ExportError(
+                f"{name} of {engine.name} has the shape {list(here)}, that of the model {list(there)}, and the export "
+                f"says {list(said)}",
+                way_out="Report it, or skip this check with verify=False",
+            )
     return max(deviation(found[name], expected[name]) for name in found)

@@ -1,12 +1,14 @@
-"""Evaluation mode for the time of a call."""
+"""A layer as it is evaluated: its mode for the time of a call, and its precision."""
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
+import paddle
 from paddle import nn
 
 _LOCK = threading.Lock()
@@ -37,3 +39,10 @@ def evaluation_mode(model: nn.Layer) -> Iterator[None]:
                     _ENTERED[layer] = calls - 1, training
                 else:
                     layer.training = training
+
+
+def in_full_precision(layer: nn.Layer) -> nn.Layer:
+    """The layer, or a float32 copy of one in half precision, in which Paddle does not compute on a CPU."""
+    if any(p.dtype in (paddle.float16, paddle.bfloat16) for p in layer.parameters()):
+        return copy.deepcopy(layer).to(dtype="float32")
+    return layer
