@@ -19,6 +19,7 @@ from ..layers.rotary import RotaryAttention
 from ..models import VisionTransformer
 from ..models.evaluation import evaluation_mode
 from ..models.predictions import default_batch_size
+from ..models.structure import check_classes
 from .attention import as_tensor, check_called, diverted, intercepted
 from .reading import LayerProduct, batches, beside_prefix, output_row, pool_diverted, pooled
 
@@ -42,8 +43,8 @@ def relevance(model: VisionTransformer, images: Any, class_index: Any = None) ->
             probable class of each image.
 
     Values are comparable within an image, not between models. Raises ValueError for a class that does not exist, for a
-    model without classes and for global_pool="none", TypeError for an attention with a forward of its own, and what
-    the model raises for images that do not fit.
+    model without classes or with a head of another number of classes, and for global_pool="none", TypeError for an
+    attention with a forward of its own, and what the model raises for images that do not fit.
     """
     config = model.config
     if not config.num_classes or config.global_pool == "none":
@@ -96,6 +97,7 @@ def _relevance(model: VisionTransformer, batch: paddle.Tensor, classes: np.ndarr
                 if type(layer).forward in (nn.LayerNorm.forward, LayerNorm.forward) and layer.weight is not None:
                     stack.enter_context(diverted(layer, _layer_norm))
             logits = model.forward_head(model.forward_features(batch))
+            check_classes(model, logits.shape[-1])
             indices = logits.argmax(axis=-1) if classes is None else paddle.to_tensor(classes)
             score = paddle.take_along_axis(logits, indices.unsqueeze(-1), axis=-1).sum()
             check_called(model, [index for index, *_ in calls])

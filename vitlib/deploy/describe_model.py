@@ -20,6 +20,7 @@ from ..layers import AttentionPool, PatchEmbed, RotaryPositions, resample_positi
 from ..layers.patch_embed import by, grid_of, to_pair
 from ..models import DeiT, VisionTransformer
 from ..models.evaluation import evaluation_mode, in_full_precision
+from ..models.structure import check_heads
 from .describe_block import Kept, describe_block
 from .describe_layers import describe_layer
 from .graph import Graph, Images
@@ -44,7 +45,8 @@ def describe(
     pixels: take uint8 [B, H, W, C] as a picture holds them; normalising is part of the graph.
 
     Raises `DescriptionError` for a model, layer or activation of a class whose operations are not known, and for hooks;
-    RuntimeError for a model without values; ValueError for outputs and sizes that cannot be.
+    RuntimeError for a model without values; ValueError for outputs and sizes that cannot be, and for a head of another
+    number of classes than the config's.
     """
     if not isinstance(model, VisionTransformer):
         raise TypeError(f"expected a vitlib model, found {type(model).__name__}")
@@ -56,6 +58,8 @@ def describe(
     model.check_filled()
     model = in_full_precision(model)
     names = parse_outputs(outputs, model.config, len(model.blocks))
+    if "logits" in names or not model.config.num_classes:
+        check_heads(model)
     graph = Graph(images_of(model, img_size, pixels))
     paths = {id(layer): name for name, layer in model.named_sublayers()}
     graph.describe_layer = lambda layer, x: describe_layer(graph, layer, x, paths.get(id(layer), ""))

@@ -73,6 +73,7 @@ class DeiT(VisionTransformer):
             if not return_heads and not paddle.in_dynamic_mode():
                 self._warn_of_pair()
             return DeiTLogits(logits, distillation_logits)
+        self._check_same_classes(logits, distillation_logits)
         return (logits + distillation_logits) / 2
 
     @one_input
@@ -81,6 +82,15 @@ class DeiT(VisionTransformer):
     ) -> paddle.Tensor | DeiTLogits:
         """Images [B, C, H, W] -> as `forward_head`; mask as in `forward_features`."""
         return self.forward_head(self.forward_features(x, mask), return_heads=return_heads)
+
+    @paddle.jit.not_to_static
+    def _check_same_classes(self, logits: paddle.Tensor, distillation_logits: paddle.Tensor) -> None:
+        if logits.shape != distillation_logits.shape:  # one class against several would broadcast
+            count, other = logits.shape[-1], distillation_logits.shape[-1]
+            raise ValueError(
+                f"the width of model.head is {count} and that of model.head_dist {other}, so there is no mean of both: "
+                f"call model.reset_head({count}), which makes both, or replace model.head_dist, too"
+            )
 
     @paddle.jit.not_to_static
     def _warn_of_pair(self) -> None:

@@ -16,6 +16,7 @@ from ..images.checks import check_count
 from ..images.progress import with_progress
 from ..images.sources import as_sources
 from .evaluation import evaluation_mode
+from .structure import check_classes
 from .vision_transformer import VisionTransformer
 
 _BATCH_BYTES = 1 << 28  # of the largest tensors of a block, for the default batch size
@@ -54,7 +55,7 @@ def predict(
         progress: whether to show progress on standard error, with tqdm where it is installed. None: on a terminal, for
             more than one batch.
 
-    Raises ValueError for a model without classes, labels that do not fit, and a top_k or batch_size below 1;
+    Raises ValueError for a model without classes, labels or a head that do not fit, and a top_k or batch_size below 1;
     `ImageError` for a folder without images, and what `Preprocess` and the model raise for an image.
     """
     classes = model.config.num_classes
@@ -69,7 +70,9 @@ def predict(
     with evaluation_mode(model), paddle.no_grad():
         batches, total = _batches(model, images, batch_size)
         for batch in with_progress(batches, lambda batch: batch.shape[0], total, progress):
-            values, indices = F.softmax(model(batch), axis=-1).topk(top_k, axis=-1)
+            logits = model(batch)
+            check_classes(model, logits.shape[-1])
+            values, indices = F.softmax(logits, axis=-1).topk(top_k, axis=-1)
             for row, places in zip(values.tolist(), indices.tolist(), strict=True):
                 rows.append([Prediction(_label(model, i), p, i) for p, i in zip(row, places, strict=True)])
     return rows

@@ -8,12 +8,47 @@ import paddle
 from paddle import nn
 
 from ..layers import LayerNorm, Linear
+from .evaluation import evaluation_mode
 
 if TYPE_CHECKING:
     from .vision_transformer import VisionTransformer
 
 _HEADS = ("head", "head_dist")
 _EQUAL = {Linear: nn.Linear, LayerNorm: nn.LayerNorm}  # they compute the same
+
+
+def check_heads(model: VisionTransformer) -> None:
+    """Raises ValueError where a head does not give one logit for each class of the config, as one that was put in the
+    place of the model's own may."""
+    for name in _HEADS:
+        head = getattr(model, name, None)
+        if head is None or (isinstance(head, nn.Identity) and not model.config.num_classes):
+            continue
+        check_classes(model, _width(head, model), f"model.{name}")
+
+
+def check_classes(model: VisionTransformer, width: int, what: str = "the logits") -> None:
+    """Raises ValueError where logits of this width are not one for each class of the config."""
+    classes = model.config.num_classes
+    if width == classes:
+        return
+    if isinstance(model.head, nn.Identity):
+        way_out = "for features in place of logits call model.reset_head(0)"
+    else:
+        way_out = (
+            f"for another number of classes call model.reset_head({width}); to keep a head that was put in by hand, "
+            f"set model.config = model.config.replace(num_classes={width})"
+        )
+    raise ValueError(f"the width of {what} is {width}, and model.config says num_classes={classes}: {way_out}")
+
+
+def _width(head: nn.Layer, model: VisionTransformer) -> int:
+    if isinstance(head, nn.Linear):
+        return head.weight.shape[-1]
+    dtype = next((p.dtype for p in head.parameters()), paddle.float32)
+    features = [1, 1, model.num_features] if model.config.global_pool == "none" else [1, model.num_features]
+    with evaluation_mode(head), paddle.no_grad():
+        return head(paddle.zeros(features, dtype)).shape[-1]
 
 
 def structure_conflicts(model: VisionTransformer) -> list[str]:
@@ -54,10 +89,11 @@ def _head_conflicts(model: VisionTransformer, name: str) -> list[str]:
     if _parts(head) == _parts(expected):
         return []
     found, wanted = _described(head, whole=True), _described(expected, whole=True)
+    count = head.weight.shape[-1] if isinstance(head, nn.Linear) else "num_classes"
     return [
         f"model.{name} is {found}, and the config (num_classes={model.config.num_classes}) makes {wanted}: use "
-        "model.reset_head(num_classes) for another number of classes; for a head of another kind, override make_head "
-        "in a subclass"
+        f"model.reset_head({count}) for another number of classes; for a head of another kind, override make_head in a "
+        "subclass"
     ]
 
 
