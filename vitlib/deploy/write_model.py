@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import paddle
-from paddle import nn
-
 from ..models import VisionTransformer
-from ..models.evaluation import evaluation_mode
 from ..models.predictions import check_labels
-from .describe_model import describe, images_of
+from .describe_model import describe
 from .exported import ENDINGS, Exported
 from .extras import require
-from .graph import Graph, Images, Output
+from .graph import Graph, Output
 from .onnx_model import save_onnx
 from .outputs import parse_outputs
 from .overrides import DescriptionError
 from .paddle_program import distinct_outputs, save_paddle_program
+from .trace_model import save_traced
 
 
 def write_model(
@@ -35,9 +32,10 @@ def write_model(
     """Write the files of a format, `stem` with its endings, into an empty directory; no vitlib.json.
 
     A model whose operations are not known is traced for "paddle", without extra_outputs. Raises as `describe` does, and
-    ImportError for an extra that is missing, and ValueError for labels that do not fit.
+    ImportError for an extra that is missing, and ValueError for labels or a head that do not fit.
     """
     check_labels(model)
+    model.check_filled()
     path = directory / (stem + ENDINGS[format])
     outputs = parse_outputs(outputs, model.config, len(model.blocks))
     try:
@@ -45,7 +43,7 @@ def write_model(
     except DescriptionError:
         if format != "paddle":
             raise
-        images, given = _save_traced(model, path.with_suffix(""), outputs, img_size, pixels)
+        images, given = save_traced(model, path.with_suffix(""), outputs, img_size, pixels)
     else:
         images, given = graph.images, _save(graph, path, format)
     files = (path.name, *sorted(file.name for file in directory.iterdir() if file != path))
@@ -72,38 +70,3 @@ def _save(graph: Graph, path: Path, format: str) -> dict[str, Output]:
     for leftover in path.parent.glob(onnx_path.name + "*"):
         leftover.unlink()
     return given
-
-
-class _Traced(nn.Layer):
-    """A model as Paddle traces it."""
-
-    def __init__(self, model: VisionTransformer, pixels: bool) -> None:
-        super().__init__()
-        self.model, self.pixels = model, pixels
-
-    def forward(self, images: paddle.Tensor) -> paddle.Tensor:
-        if self.pixels:
-            record = self.model.preprocess
-            mean, std = (paddle.to_tensor(list(values)).reshape([1, -1, 1, 1]) for values in (record.mean, record.std))
-            images = (images.astype("float32").transpose([0, 3, 1, 2]) / 255 - mean) / std
-        return self.model(images)
-
-
-def _save_traced(
-    model: VisionTransformer,
-    path: Path,
-    outputs: tuple[str, ...],
-    img_size: int | tuple[int, int] | None,
-    pixels: bool,
-) -> tuple[Images, dict[str, Output]]:
-    answer = "logits" if model.config.num_classes else "features"
-    if outputs != (answer,):
-        raise ValueError(
-            f"outputs={outputs}: {type(model).__name__} is traced, since its operations are not known, and a traced "
-            f"model gives {answer!r} alone"
-        )
-    images = images_of(model, img_size, pixels)
-    spec = paddle.static.InputSpec([-1 if side is None else side for side in images.shape], images.dtype, images.name)
-    with evaluation_mode(model):
-        paddle.jit.save(_Traced(model, pixels), str(path), input_spec=[spec])
-    return images, {answer: Output("0", (None, model.config.num_classes or None))}

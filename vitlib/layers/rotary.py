@@ -41,9 +41,9 @@ class RotaryPositions(nn.Layer):
         steps = self.head_dim // 4
         frequencies = 2 * math.pi * self.base ** (-paddle.arange(steps, dtype="float64") / steps)  # [d/4]
         rows, columns = (self._centres(count).unsqueeze(-1) * frequencies for count in grid)  # [h, d/4], [w, d/4]
-        rows = rows.unsqueeze(1) + paddle.zeros_like(columns)  # [h, w, d/4]
-        columns = columns + paddle.zeros_like(rows)
-        angles = paddle.concat([rows, columns], axis=-1).reshape([-1, 2 * steps])  # [N, d/2]
+        # not by broadcasting [h, 1, d/4] and [w, d/4], whose sum Paddle Inference gives the shape of one of them
+        patch, width = paddle.arange(grid[0] * grid[1]), grid[1]
+        angles = paddle.concat([rows.gather(patch // width), columns.gather(patch % width)], axis=-1)  # [N, d/2]
         angles = paddle.concat([paddle.zeros([self.num_prefix_tokens, 2 * steps], angles.dtype), angles])
         angles = paddle.concat([angles, angles], axis=-1)  # [P + N, d]
         return paddle.stack([angles.cos(), angles.sin()]).astype("float32")
