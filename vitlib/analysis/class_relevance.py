@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import paddle
-import paddle.nn.functional as F
 from paddle import nn
 
 from ..images.checks import is_whole
 from ..layers import LayerNorm, MultiHeadAttention
+from ..layers.norm import layer_norm_in_steps
 from ..layers.rotary import RotaryAttention
 from ..models import VisionTransformer
 from ..models.evaluation import evaluation_mode
@@ -95,7 +95,7 @@ def _relevance(model: VisionTransformer, batch: paddle.Tensor, classes: np.ndarr
         with paddle.enable_grad(), intercepted(model, record), pool_diverted(model, read), ExitStack() as stack:
             for layer in model.sublayers():
                 if type(layer).forward in (nn.LayerNorm.forward, LayerNorm.forward) and layer.weight is not None:
-                    stack.enter_context(diverted(layer, _layer_norm))
+                    stack.enter_context(diverted(layer, lambda layer, call, x: layer_norm_in_steps(layer, x)))
             logits = model.forward_head(model.forward_features(batch))
             check_classes(model, logits.shape[-1])
             indices = logits.argmax(axis=-1) if classes is None else paddle.to_tensor(classes)
@@ -121,13 +121,6 @@ def _relevance(model: VisionTransformer, batch: paddle.Tensor, classes: np.ndarr
                 row = output_row(model, evidence.shape[-1])
             row = paddle.matmul(row, evidence).squeeze(1)
     return row[:, model.num_prefix_tokens :].reshape([batch.shape[0], *model.patch_embed.grid_for(batch)])
-
-
-def _layer_norm(layer: nn.LayerNorm, call: Callable[..., Any], x: paddle.Tensor) -> paddle.Tensor:
-    """Layer normalisation whose gradient is right: Paddle's on a CPU (3.0 to 3.3) leaves the weight out of the gradient
-    for the input, where none for the weight is asked for."""
-    y = F.layer_norm(x, layer._normalized_shape, None, None, layer._epsilon) * layer.weight
-    return y if layer.bias is None else y + layer.bias
 
 
 def _classes(class_index: Any, count: int, num_classes: int) -> np.ndarray | None:

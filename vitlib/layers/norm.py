@@ -18,8 +18,8 @@ def is_running_statistic(name: str) -> bool:
 class LayerNorm(nn.LayerNorm):
     """`paddle.nn.LayerNorm`: [..., D] -> [..., D].
 
-    On a CPU, Paddle's (3.0 to 3.3) leaves the weight out of the input's gradient when the weight is frozen. Here it is
-    in it, in eager mode and in graphs traced for training.
+    The gradient is right when the weight is frozen, too (see `layer_norm_in_steps`), in eager mode and in graphs traced
+    for training.
     """
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
@@ -30,5 +30,11 @@ class LayerNorm(nn.LayerNorm):
         differentiated = not x.stop_gradient if eager_on_cpu() else self.training and paddle.get_device() == "cpu"
         if not differentiated:
             return super().forward(x)
-        y = F.layer_norm(x, self._normalized_shape, None, None, self._epsilon) * self.weight
-        return y if self._bias_attr is False else y + self.bias
+        return layer_norm_in_steps(self, x)
+
+
+def layer_norm_in_steps(layer: nn.LayerNorm, x: paddle.Tensor) -> paddle.Tensor:
+    """What a LayerNorm with a weight computes. Its input's gradient has the weight in it, which Paddle's (3.0 to 3.3)
+    leaves out on a CPU where no gradient of the weight itself is asked for."""
+    y = F.layer_norm(x, layer._normalized_shape, None, None, layer._epsilon) * layer.weight
+    return y if layer._bias_attr is False else y + layer.bias
