@@ -20,6 +20,18 @@ def test_the_pool_attends_as_multi_head_attention_does_with_one_query():
     np.testing.assert_allclose(pool(x).numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)
 
 
+def test_the_weights_of_the_pool_are_the_softmax_of_the_scaled_products():
+    pool, x = AttentionPool(24, 3, 48), paddle.randn([2, 5, 24])
+    for parameter in pool.parameters():
+        parameter.set_value(paddle.randn(parameter.shape) * 0.3)
+    pooled, weights = pool.pooled_with_weights(x)
+    q = pool.q(pool.latent).numpy().reshape(3, 8)
+    k = pool.kv(x).numpy().reshape(2, 5, 2, 3, 8)[:, :, 0]
+    products = np.exp(np.einsum("hd,bnhd->bhn", q, k) / np.sqrt(8))
+    np.testing.assert_allclose(weights.numpy()[:, :, 0], products / products.sum(-1, keepdims=True), rtol=1e-4)
+    np.testing.assert_array_equal(pooled.numpy(), pool(x).numpy())
+
+
 def test_the_order_of_the_tokens_does_not_matter_to_the_pool():
     pool = AttentionPool(24, 3, 48)
     x = paddle.randn([2, 5, 24])

@@ -21,7 +21,7 @@ from ..models.evaluation import evaluation_mode
 from ..models.predictions import default_batch_size
 from ..models.structure import check_classes
 from .attention import as_tensor, check_called, diverted, intercepted
-from .reading import LayerProduct, batches, beside_prefix, output_row, pool_diverted, pooled
+from .reading import LayerProduct, batches, beside_prefix, output_row, pool_diverted
 
 _ONE_GRADIENT = threading.Lock()  # paddle.grad keeps its state in a global: two at once end the process
 
@@ -84,7 +84,7 @@ def _relevance(model: VisionTransformer, batch: paddle.Tensor, classes: np.ndarr
         return attention.merge(heads)
 
     def read(pool: Any, call: Callable[..., Any], x: paddle.Tensor) -> Any:
-        result, weights = pooled(pool, x)
+        result, weights = pool.pooled_with_weights(x)
         reading.append(weights)
         return result
 

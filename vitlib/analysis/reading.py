@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -38,14 +37,6 @@ def output_row(model: VisionTransformer, tokens: int) -> paddle.Tensor:
     row = np.zeros([1, tokens], "float32")
     row[:, chosen] = 1
     return paddle.to_tensor(row / row.sum())
-
-
-def pooled(pool: AttentionPool, x: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
-    """`AttentionPool.forward` with its weights: [B, N, D] -> [B, D] and [B, heads, 1, N]."""
-    q, k, v = pool.project(x)
-    weights = F.softmax(paddle.matmul(q / math.sqrt(pool.head_dim), k, transpose_y=True), axis=-1)
-    y = pool.proj((weights @ v).flatten(1))
-    return y + pool.mlp(pool.norm(y)), weights
 
 
 @contextmanager

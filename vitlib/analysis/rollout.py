@@ -12,7 +12,7 @@ from ..models import VisionTransformer
 from ..models.evaluation import evaluation_mode
 from ..models.predictions import default_batch_size
 from .attention import as_tensor, check_attention, check_called, intercepted
-from .reading import LayerProduct, batches, beside_prefix, output_row, pool_diverted, pooled
+from .reading import LayerProduct, batches, beside_prefix, output_row, pool_diverted
 
 _FUSIONS: dict[str, Callable[[paddle.Tensor], paddle.Tensor]] = {
     "mean": lambda weights: weights.mean(axis=1),
@@ -67,9 +67,10 @@ def _rollout(
         return call(*args, **options)
 
     def read(pool: Any, call: Callable[..., Any], x: paddle.Tensor) -> Any:
-        fused = beside_prefix(model, fuse(pooled(pool, x)[1].astype("float32")))
+        result, weights = pool.pooled_with_weights(x)
+        fused = beside_prefix(model, fuse(weights.astype("float32")))
         reading.append(fused / fused.sum(axis=-1, keepdim=True))
-        return call(x)
+        return result
 
     with evaluation_mode(model), paddle.no_grad(), intercepted(model, record), pool_diverted(model, read):
         tokens = model.forward_features(batch)

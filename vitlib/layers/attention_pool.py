@@ -68,7 +68,11 @@ class AttentionPool(nn.Layer):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """x: [B, N, D] -> [B, D]"""
+        return self.pooled_with_weights(x)[0]
+
+    def pooled_with_weights(self, x: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """x: [B, N, D] -> what `forward` gives [B, D], and the weights [B, H, 1, N] with which the query reads x."""
         q, k, v = self.project(x)
-        weights = F.softmax(paddle.matmul(q / math.sqrt(self.head_dim), k, transpose_y=True), axis=-1)  # [B, H, 1, N]
+        weights = F.softmax(paddle.matmul(q / math.sqrt(self.head_dim), k, transpose_y=True), axis=-1)
         y = self.proj((weights @ v).flatten(1))  # [B, D]
-        return y + self.mlp(self.norm(y))
+        return y + self.mlp(self.norm(y)), weights
