@@ -232,6 +232,13 @@ def test_parts_made_of_paddles_common_layers_are_described(tiny, images):
         close(predictor.run(x), eager(model, x))
 
 
+def test_the_attention_of_a_block_is_declared_with_the_heads_that_the_block_has(tiny):
+    model = tiny()
+    model.blocks[1].attn = vitlib.MultiHeadAttention(D, 6)
+    graph = describe(model, ("attention_0", "attention_1"))
+    assert [output.shape[1] for output in graph.outputs.values()] == [3, 6]
+
+
 class PlainRotary(vitlib.layers.RotaryPositions):
     def forward(self, grid):
         return super().forward(grid) * 2

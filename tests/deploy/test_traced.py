@@ -7,7 +7,7 @@ from conftest import TINY, refused
 from families import close, eager
 
 import vitlib
-from vitlib.deploy import read_exported
+from vitlib.deploy import DescriptionError, describe, read_exported
 
 
 class Unknown(vitlib.VisionTransformer):
@@ -57,6 +57,15 @@ def test_a_weight_that_a_hook_sets_is_traced_as_a_call_would_set_it(tiny, images
     layer = model.blocks[0].mlp.fc1
     paddle.nn.utils.weight_norm(layer)
     layer.weight_g.set_value(3 * layer.weight_g)  # the weight follows when the layer is called
+    with vitlib.Predictor(model, "paddle", "float32", verify=False) as predictor:
+        close(predictor.run(x), eager(model, x))
+
+
+@pytest.mark.parametrize("options", [{"img_size": (33, 17)}, {"dynamic_img_size": True}])
+def test_a_resnet_that_pads_its_images_is_traced(options, tiny, images):
+    model, x = tiny(stem_blocks=(1,), dynamic_img_pad=True, **options), images(33, 17)
+    with refused(DescriptionError, "ResNet", "dynamic_img_pad=False", "engine='paddle'"):
+        describe(model)
     with vitlib.Predictor(model, "paddle", "float32", verify=False) as predictor:
         close(predictor.run(x), eager(model, x))
 

@@ -16,15 +16,16 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ..layers import AttentionPool, PatchEmbed, RotaryPositions, resample_positions
+from ..layers import AttentionPool, HybridEmbed, PatchEmbed, RotaryPositions, resample_positions
 from ..layers.patch_embed import by, grid_of, to_pair
 from ..models import DeiT, VisionTransformer
 from ..models.evaluation import evaluation_mode, in_full_precision
 from ..models.structure import check_heads
 from .describe_block import Kept, describe_block
 from .describe_layers import describe_layer
-from .graph import Graph, Images
+from .graph import Graph
 from .known_layers import LINEAR, Window, array, is_plain, linear_weights, window_of
+from .model_images import images_of
 from .operations import Value
 from .outputs import block_of, parse_outputs
 from .overrides import DescriptionError, described_as, ways_out
@@ -70,29 +71,6 @@ def describe(
     return graph
 
 
-def images_of(model: VisionTransformer, img_size: int | tuple[int, int] | None, pixels: bool) -> Images:
-    """The input of a model's graph; arguments and errors as of `describe`."""
-    size, channels = _image_size(model, img_size), model.config.in_chans
-    patch = None if model.config.dynamic_img_pad else to_pair(model.config.patch_size)
-    if pixels:
-        return Images((None, *size, channels), "uint8", patch=patch)
-    return Images((None, channels, *size), patch=patch)
-
-
-def _image_size(model: VisionTransformer, img_size: int | tuple[int, int] | None) -> tuple[int | None, int | None]:
-    config = model.config
-    if img_size is None:
-        return (None, None) if config.dynamic_img_size else to_pair(config.img_size)
-    size = to_pair(img_size, "img_size")
-    grid_of(size, to_pair(config.patch_size), config.dynamic_img_pad)
-    if size != to_pair(config.img_size) and not config.dynamic_img_size:
-        raise ValueError(
-            f"img_size={img_size}: this model takes images of {config.img_size} alone; call "
-            f"model.set_image_size({img_size}) first, or build it with dynamic_img_size=True"
-        )
-    return size
-
-
 class _Model:
     """Adds a model's operations to a graph, as far as the outputs need them."""
 
@@ -130,14 +108,16 @@ class _Model:
         config, size = self.config, self.graph.images.size
         grid = (None, None) if None in size else grid_of(size, self.patch, config.dynamic_img_pad)
         count = None if None in grid else self.num_prefix + grid[0] * grid[1]
+        kind, block = output.partition("_")[0], block_of(output)
+        num_heads = self.model.blocks[block].attn.num_heads if kind == "attention" else None
         every_token = (count,) if config.global_pool == "none" else ()
         return {
             "logits": (None, *every_token, config.num_classes),
             "features": (None, *every_token, self.model.num_features),
             "tokens": (None, count, config.embed_dim),
             "map": (None, config.embed_dim, *grid),
-            "attention": (None, config.num_heads, count, count),
-        }[output.partition("_")[0]]
+            "attention": (None, num_heads, count, count),
+        }[kind]
 
     def embed(self) -> Value:
         """Equation 1 of the ViT paper: [B, P + N, D]"""
@@ -159,6 +139,11 @@ class _Model:
         graph, config, embed = self.graph, self.config, self.model.patch_embed
         record = self.model.preprocess
         mean, std = np.array(record.mean), np.array(record.std)
+        if isinstance(embed, HybridEmbed) and embed.dynamic_img_pad:
+            raise DescriptionError(
+                "how a ResNet before the patches pads its images depends on their size, which a graph cannot hold; set "
+                f"dynamic_img_pad=False, {ways_out(type(embed).__name__)}"
+            )
         if described_as(embed, (PatchEmbed,)) is None:
             return graph.layer(embed, graph.normalized_images(mean, std))
         self.check_projection(embed.proj)

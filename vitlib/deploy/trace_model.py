@@ -13,8 +13,8 @@ from ..layers.patch_embed import to_pair
 from ..models import VisionTransformer
 from ..models.evaluation import evaluation_mode
 from ..models.structure import check_classes
-from .describe_model import images_of
 from .graph import Images, Output
+from .model_images import images_of
 
 
 def save_traced(

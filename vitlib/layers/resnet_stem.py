@@ -246,12 +246,7 @@ class HybridEmbed(PatchEmbed):
         return F.pad(x, [0, columns - 1, 0, rows - 1])
 
     def to_graph(self, graph: Any, x: str) -> str:
-        """Its operations in a `vitlib.deploy.Graph`, from images x [B, C, H, W].
-
-        Raises TypeError with dynamic_img_pad: the padding of each convolution depends on the image then.
-        """
-        if self.dynamic_img_pad:
-            raise TypeError("a ResNet before the patches is described without dynamic_img_pad; set it to False")
+        """Its operations in a `vitlib.deploy.Graph`, from images x [B, C, H, W], whose sides its strides divide."""
         x = graph.layer(self.proj, graph.layer(self.backbone, x))
         return graph.transpose(graph.reshape(x, (0, self.embed_dim, -1)), (0, 2, 1))
 
