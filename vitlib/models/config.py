@@ -230,6 +230,13 @@ class ViTConfig(Record):
         """The patch grid (rows, columns) at img_size."""
         return grid_of(to_pair(self.img_size), to_pair(self.patch_size), self.dynamic_img_pad)
 
+    @property
+    def drop_path_rates(self) -> list[float]:
+        """One rate a block: linear from 0 to drop_path_rate (DeiT, timm), or constant (DeiT III)."""
+        if self.drop_path_schedule == "constant":
+            return [self.drop_path_rate] * self.depth
+        return [self.drop_path_rate * index / max(self.depth - 1, 1) for index in range(self.depth)]
+
 
 def merged_config(cls: type[ViTConfig], config: ViTConfig | None, overrides: Mapping[str, Any]) -> ViTConfig:
     """A config of class `cls` or a subclass: the given one, or the defaults, with the overrides.

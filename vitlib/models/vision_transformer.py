@@ -116,7 +116,7 @@ class VisionTransformer(Editable, FeatureExtractor, Copyable, nn.Layer):
                     fused_attn=config.fused_attn,
                     weight_init=init,
                 )
-                for rate in drop_path_rates(config)
+                for rate in config.drop_path_rates
             ]
         )
         after_pool = config.global_pool == "avg" if config.fc_norm is None else config.fc_norm
@@ -224,7 +224,10 @@ class VisionTransformer(Editable, FeatureExtractor, Copyable, nn.Layer):
     def block_options(self, x: paddle.Tensor, mask: paddle.Tensor | None = None) -> dict[str, paddle.Tensor]:
         """What every block takes beside the tokens of images x [B, C, H, W]: a mask, rotary positions, or nothing."""
         if mask is not None and self.training and self.config.patch_drop_rate:
-            raise ValueError("a mask is for all patches, and patch_drop_rate drops some in training; use either")
+            raise ValueError(
+                f"a mask is for all patches, and patch_drop_rate={self.config.patch_drop_rate} leaves some out in "
+                "training: give no mask, or build the model with patch_drop_rate=0.0"
+            )
         options = {} if mask is None else {"mask": mask}
         if self.config.pos_embed == "rotary":
             options["rotary"] = self.rotary(self.patch_embed.grid_for(x))
@@ -292,11 +295,3 @@ class VisionTransformer(Editable, FeatureExtractor, Copyable, nn.Layer):
                 "for p in model.parameters(): p.initialize()"
             )
         self._unfilled = False
-
-
-def drop_path_rates(config: ViTConfig) -> list[float]:
-    """One rate a block: linear from 0 to drop_path_rate (DeiT, timm), or constant (DeiT III)."""
-    rate, depth = config.drop_path_rate, config.depth
-    if config.drop_path_schedule == "constant":
-        return [rate] * depth
-    return [rate * index / max(depth - 1, 1) for index in range(depth)]
